@@ -1,0 +1,51 @@
+#include "target/arena.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "target/span.h"
+
+namespace stackdrain {
+namespace {
+
+// Largest stack alignment we promise: stacks above a pool span are aligned to their span's pages only; the arena itself is
+// aligned so that small stacks are aligned to their size (B2).
+constexpr size_t kArenaAlignment = size_t{1} << 20;
+
+void* reserve(size_t bytes) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    std::fprintf(stderr, "stackdrain: cannot reserve %zu bytes of addresses: %s; use a smaller arena\n", bytes,
+                 std::strerror(errno));
+    std::abort();
+  }
+  return memory;
+}
+
+}  // namespace
+
+Arena::Arena(size_t bytes) {
+  pages_ = static_cast<uint32_t>((bytes + kPageBytes - 1) >> kPageShift);
+  reservation_bytes_ = (static_cast<size_t>(pages_) << kPageShift) + kArenaAlignment;
+  reservation_ = reserve(reservation_bytes_);
+  base_ = (reinterpret_cast<uintptr_t>(reservation_) + kArenaAlignment - 1) & ~(kArenaAlignment - 1);
+  // A descriptor per page is the most there can be, and one more because index 0 means none.
+  const size_t spans_bytes = (static_cast<size_t>(pages_) + 1) * sizeof(Span);
+  const size_t map_bytes = static_cast<size_t>(pages_) * sizeof(std::atomic<uint32_t>);
+  tables_bytes_ = spans_bytes + map_bytes + pages_;
+  tables_ = reserve(tables_bytes_);
+  // Zero bytes are a valid atomic<uint32_t> of 0 and a valid Dead-able Span: the tables stay untouched until used.
+  spans_ = static_cast<Span*>(tables_);
+  page_map_ = reinterpret_cast<std::atomic<uint32_t>*>(static_cast<char*>(tables_) + spans_bytes);
+  dirty_ = reinterpret_cast<uint8_t*>(static_cast<char*>(tables_) + spans_bytes + map_bytes);
+}
+
+Arena::~Arena() {
+  asan_unpoison(base_, static_cast<size_t>(pages_) << kPageShift);
+  munmap(reservation_, reservation_bytes_);
+  munmap(tables_, tables_bytes_);
+}
+
+}  // namespace stackdrain

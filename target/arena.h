@@ -1,0 +1,54 @@
+// Arena: a reserved range of addresses, its page map and its span descriptors. One per pool and process.
+//
+//   reserve once (no memory)           map in chunks (page heap)          reset: back to nothing mapped, in place
+//   [ base ........................ base + reserved )
+//   [ mapped, tiled by spans ][ never mapped yet    )
+//
+// Physical memory comes with the first touch. The page map gives each page the index of its span's descriptor (0: none).
+// Descriptors are recycled last-in first-out like Go's fixalloc, so a stale index can name a descriptor that is something else now: readers check the
+// descriptor's range (see PageHeap::locate).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "target/base.h"
+
+namespace stackdrain {
+
+struct Span;
+
+class Arena {
+ public:
+  // Reserves `bytes` of addresses (rounded up to pages). Aborts with one line if the system refuses.
+  explicit Arena(size_t bytes);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  uintptr_t base() const { return base_; }
+  uint32_t pages() const { return pages_; }
+  // Page index of an address inside the reserved range.
+  uint32_t page_of(uintptr_t address) const { return static_cast<uint32_t>((address - base_) >> kPageShift); }
+  uintptr_t address_of(uint32_t page) const { return base_ + (static_cast<uintptr_t>(page) << kPageShift); }
+  bool contains(uintptr_t address) const { return address - base_ < (static_cast<size_t>(pages_) << kPageShift); }
+
+  std::atomic<uint32_t>* page_map() const { return page_map_; }
+  Span* spans() const { return spans_; }
+  // One byte a page: issued since the last reset, so its memory may not be zero.
+  uint8_t* dirty() const { return dirty_; }
+
+ private:
+  uintptr_t base_ = 0;
+  uint32_t pages_ = 0;
+  void* reservation_ = nullptr;
+  size_t reservation_bytes_ = 0;
+  std::atomic<uint32_t>* page_map_ = nullptr;
+  Span* spans_ = nullptr;
+  uint8_t* dirty_ = nullptr;
+  void* tables_ = nullptr;
+  size_t tables_bytes_ = 0;
+};
+
+}  // namespace stackdrain

@@ -1,0 +1,122 @@
+#include "target/collector.h"
+
+#include "target/defects.h"
+#include "target/yield.h"
+
+namespace stackdrain {
+
+void Collector::reset(AnyPool& pool) {
+  pool_ = &pool;
+  held_ = {};
+  next_job_.store(0, std::memory_order_relaxed);
+  bad_pointers_.store(0, std::memory_order_relaxed);
+  objects_marked_.store(0, std::memory_order_relaxed);
+  first_bad_ = {};
+  kind_ = {};
+  cycle_ = 0;
+  phase_ = Phase::kOff;
+}
+
+void Collector::begin(CycleKind kind) {
+  STACKDRAIN_CHECK(phase_ == Phase::kOff, "a cycle begins only when none runs");
+  STACKDRAIN_CHECK(kind.markers >= 1 && kind.markers <= kMaxMarkers, "markers must be 1..16");
+  kind_ = kind;
+  ++cycle_;
+  held_ = {};
+  next_job_.store(0, std::memory_order_relaxed);
+  phase_ = Phase::kMark;
+  pool_->begin_cycle(kind);
+  if (!kind.concurrent) return;
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+}
+
+JobResult Collector::run_next_job(int marker) {
+  const uint32_t job = next_job_.fetch_add(1, std::memory_order_relaxed);
+  if (job >= kFixedJobs + goroutines_.size()) {
+    next_job_.store(kFixedJobs + static_cast<uint32_t>(goroutines_.size()), std::memory_order_relaxed);
+    return {};
+  }
+  if (job >= kFixedJobs) return run_goroutine_job(marker, job - kFixedJobs);
+  JobResult result;
+  result.ran = true;
+  if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
+    mark_heap_roots(marker, job);
+  } else if (!kind_.concurrent) {
+    for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+    result.flushed = true;
+  }
+  return result;
+}
+
+JobResult Collector::run_goroutine_job(int marker, uint32_t index) {
+  Goroutine& goroutine = goroutines_[index];
+  JobResult result;
+  result.ran = true;
+  result.goroutine = index;
+  if (!goroutine.claim_scan(cycle_) && !planted(Defect::kDoubleHalving)) return result;
+  result.claimed = true;
+  if (!goroutine.alive()) {
+    goroutine.drop_dead_stack(*pool_);
+    return result;
+  }
+  result.shrink = goroutine.shrink(*pool_, cycle_);
+  yield_point(Yield::kScan);
+  scan(marker, goroutine);
+  return result;
+}
+
+void Collector::mark_heap_roots(int marker, uint32_t share) {
+  for (size_t i = share; i < heap_roots_.size(); i += kFixedJobs - 1) {
+    if (heap_roots_[i] == 0) continue;
+    judge(marker, {heap_roots_[i], UINT32_MAX, RootKind::kElem, {}});
+  }
+}
+
+// Every pointer in the goroutine's frames: LOAD and RESOLVE at once, as a marker does for the stack it has in hand.
+void Collector::scan(int marker, const Goroutine& goroutine) {
+  for (uintptr_t link = goroutine.youngest_link(); link != 0; link = Goroutine::read(link)) {
+    judge(marker, {Goroutine::read(Goroutine::word_at(link, FrameWord::kSlot)), goroutine.id(), RootKind::kContext, {}});
+    judge(marker, {link, goroutine.id(), RootKind::kContext, {}});
+  }
+}
+
+bool Collector::load(int marker, uint32_t goroutine, RootKind kind) {
+  Held& held = held_[static_cast<size_t>(marker)];
+  const uintptr_t pointer = goroutines_[goroutine].root(kind);
+  if (held.pointer != 0 || pointer == 0) return false;
+  held = {pointer, goroutine, kind, pool_->locate(pointer)};
+  return true;
+}
+
+Resolved Collector::resolve(int marker) {
+  Held& held = held_[static_cast<size_t>(marker)];
+  if (held.pointer == 0) return Resolved::kNothing;
+  const Resolved resolved = judge(marker, held);
+  held = {};
+  return resolved;
+}
+
+Resolved Collector::judge(int marker, const Held& held) {
+  const Location found = pool_->locate(held.pointer);
+  if (found.state == SpanState::kStack) return Resolved::kStack;
+  if (found.state == SpanState::kInUse) {
+    objects_marked_.fetch_add(1, std::memory_order_relaxed);
+    return Resolved::kObject;
+  }
+  if (bad_pointers_.fetch_add(1, std::memory_order_acq_rel) == 0) first_bad_ = {marker, held, found};
+  return Resolved::kBad;
+}
+
+void Collector::end_mark() {
+  STACKDRAIN_CHECK(phase_ == Phase::kMark, "end_mark ends a mark phase");
+  phase_ = Phase::kMarked;
+  pool_->end_mark();
+}
+
+void Collector::restart() {
+  STACKDRAIN_CHECK(phase_ == Phase::kMarked, "restart follows end_mark");
+  phase_ = Phase::kOff;
+  pool_->restarted();
+}
+
+}  // namespace stackdrain

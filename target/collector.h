@@ -1,0 +1,115 @@
+// Collector: a cycle's mark phase, step by step, so that a harness can put anything between two steps.
+//
+//   Off ──begin──▶ Mark ──(jobs of all markers done)──▶ end_mark ──▶ Marked ──restart──▶ Off
+//                   │ root jobs: data, bss, finalizers, specials, flush all caches, then one a goroutine:
+//                   │            claim it; dead: give its kept stack back; else shrink it, then scan it
+//                   └ load(m, g, kind): a marker LOADs a heap record's word; resolve(m): it judges what it holds
+//
+// The bad-pointer check (RESOLVE): Stack is ignored, InUse is marked, Free, Dead or unmapped is a bad pointer: counted and
+// kept, never fatal here. The collector stops and starts no threads; who calls it has (see benchmarks/world). In a
+// concurrent cycle the caches are flushed by begin, while the world is still stopped, because afterwards their owners use them.
+//
+// Thread-safety: run_next_job, run_marker, load and resolve from k threads, each with its own marker index; the rest with the
+// world stopped. Source: Go commit 91e8554b8b (mgc0.c: markroot, scanblock, gc), in our own words.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "target/any_pool.h"
+#include "target/goroutine.h"
+
+namespace stackdrain {
+
+inline constexpr int kMaxMarkers = 16;
+
+enum class Phase : uint8_t { kOff, kMark, kMarked };
+inline constexpr std::string_view kPhaseNames[] = {"off", "mark", "marked"};
+
+// Root jobs before the goroutines'; the first four each take a share of the heap roots.
+enum class RootJob : uint8_t { kData, kBss, kFinalizers, kSpecials, kFlushCaches };
+inline constexpr uint32_t kFixedJobs = 5;
+
+enum class Resolved : uint8_t { kNothing, kStack, kObject, kBad };
+
+// A pointer that a marker has LOADed and not yet RESOLVEd.
+struct Held {
+  uintptr_t pointer = 0;  // 0: none
+  uint32_t goroutine = 0;
+  RootKind kind = RootKind::kElem;
+  Location at_load;  // what it pointed into then
+};
+
+struct BadPointer {
+  int marker = 0;
+  Held held;
+  Location found;
+};
+
+struct JobResult {
+  bool ran = false;
+  bool flushed = false;
+  uint32_t goroutine = UINT32_MAX;  // of a goroutine's job
+  ShrinkResult shrink = ShrinkResult::kRefused;
+  bool claimed = false;  // false: somebody had done it already
+};
+
+class Collector {
+ public:
+  Collector(AnyPool& pool, std::span<Goroutine> goroutines) : pool_(&pool), goroutines_(goroutines) {}
+
+  // Forgets everything; from now on works on `pool`.
+  void reset(AnyPool& pool);
+
+  // World stopped. Markers 0..kind.markers-1 may run from here on.
+  void begin(CycleKind kind);
+  // Heap objects (bases of InUse spans, 0: none) that the data roots hold; read by the first four jobs.
+  void set_heap_roots(std::span<const uintptr_t> roots) { heap_roots_ = roots; }
+  // The next root job that nobody took; {ran = false} when none is left.
+  JobResult run_next_job(int marker);
+  // The root job of one goroutine, out of turn.
+  JobResult run_goroutine_job(int marker, uint32_t goroutine);
+  // All that is left; returns when no job is.
+  void run_marker(int marker) {
+    while (run_next_job(marker).ran) {
+    }
+  }
+  // LOAD; false if the record holds nothing or the marker still holds a pointer.
+  bool load(int marker, uint32_t goroutine, RootKind kind);
+  Resolved resolve(int marker);
+  // World stopped, all markers done. The policy's part of the pause is in here.
+  void end_mark();
+  void restart();
+
+  Phase phase() const { return phase_; }
+  uint32_t cycle() const { return cycle_; }
+  const CycleKind& kind() const { return kind_; }
+  const Held& held(int marker) const { return held_[static_cast<size_t>(marker)]; }
+  uint64_t bad_pointers() const { return bad_pointers_.load(std::memory_order_acquire); }
+  // The first bad pointer; only if bad_pointers() > 0.
+  const BadPointer& first_bad() const { return first_bad_; }
+  uint64_t objects_marked() const { return objects_marked_.load(std::memory_order_relaxed); }
+  bool jobs_left() const { return next_job_.load(std::memory_order_relaxed) < kFixedJobs + goroutines_.size(); }
+
+ private:
+  void scan(int marker, const Goroutine& goroutine);
+  Resolved judge(int marker, const Held& held);
+  void mark_heap_roots(int marker, uint32_t share);
+
+  AnyPool* pool_;
+  std::span<Goroutine> goroutines_;
+  std::span<const uintptr_t> heap_roots_;
+  std::array<Held, kMaxMarkers> held_;
+  std::atomic<uint32_t> next_job_{0};
+  std::atomic<uint64_t> bad_pointers_{0};
+  std::atomic<uint64_t> objects_marked_{0};
+  BadPointer first_bad_;
+  CycleKind kind_;
+  uint32_t cycle_ = 0;
+  Phase phase_ = Phase::kOff;
+};
+
+}  // namespace stackdrain

@@ -1,0 +1,129 @@
+// after-restart: the seed's queue, handed off in O(1) when marking ends and drained while the mutators run.
+//
+//   retire ─▶ queue_ ──end_mark: splice, O(1)──▶ drain_ ──drain_step, by whoever calls it──▶ pool / heap
+//                                                   └── a next cycle may begin here: steps do nothing while it marks,
+//                                                       its own queue is spliced behind what is left
+//
+// PoolParams::drain_hold says how long a step keeps the pool's lock: the whole queue under one hold, a batch of drain_batch
+// stacks, or each stack under its own. Any thread may step; a step detaches its share under queue_mutex_ first, so two
+// drainers never see the same stack (C3, C6). Between begin_cycle and end_mark a step frees nothing (A1): the caller of
+// begin_cycle has stopped the drainers at a safepoint, as it has the mutators.
+//
+// Locks: queue_mutex_ alone, given back before the order's lock is taken.
+#include <algorithm>
+
+#include "target/drain/policy_list.h"
+#include "target/drain/queueing.h"
+
+namespace stackdrain {
+namespace {
+
+class AfterRestartPool : public QueueingPool {
+ public:
+  using QueueingPool::QueueingPool;
+
+  void reset(const PoolParams& params) SD_EXCLUDES(queue_mutex_) {
+    QueueingPool::reset(params);
+    MutexLock lock(queue_mutex_);
+    drain_.clear();
+    late_.clear();
+    in_hand_.store(0, std::memory_order_relaxed);
+  }
+
+  // The pause's whole part: one lock pair and one splice.
+  void end_mark() SD_EXCLUDES(queue_mutex_) {
+    mark_done();
+    MutexLock lock(queue_mutex_);
+    ++queue_locks_;
+    if (planted(Defect::kQ12EnqueuedAfterDrain)) {
+      drain_.splice(late_);
+      late_.splice(queue_);
+      return;
+    }
+    if (planted(Defect::kQ10BudgetNeverResumes)) drain_.clear();
+    drain_.splice(queue_);
+  }
+
+  void restarted() {}
+
+  size_t drain_step(size_t budget) SD_EXCLUDES(queue_mutex_) {
+    if (marking()) return 0;
+    StackQueue share = take_share(budget);
+    const size_t count = share.count();
+    yield_point(Yield::kHandOff);
+    if (params().drain_hold == DrainHold::kEach) {
+      while (!share.empty()) release(kNoProc, share.pop());
+    } else {
+      Batch batch(*this);
+      while (!share.empty()) batch.release(share.pop());
+    }
+    if (count != 0) in_hand_.fetch_sub(count, std::memory_order_release);
+    yield_point(Yield::kDrainStep);
+    return count;
+  }
+
+  bool drain_pending() const SD_EXCLUDES(queue_mutex_) {
+    MutexLock lock(queue_mutex_);
+    return !drain_.empty() || in_hand_.load(std::memory_order_acquire) != 0;
+  }
+
+  PoolStats stats() const SD_EXCLUDES(queue_mutex_) {
+    PoolStats stats = ReferencePool::stats();
+    MutexLock lock(queue_mutex_);
+    account(stats, queue_);
+    account(stats, drain_);
+    stats.locks_taken += queue_locks_;
+    return stats;
+  }
+
+  void walk(WalkVisitor& visitor) const SD_EXCLUDES(queue_mutex_) {
+    ReferencePool::walk(visitor);
+    MutexLock lock(queue_mutex_);
+    queue_.walk(visitor, heap_);
+    drain_.walk(visitor, heap_);
+  }
+
+ private:
+  size_t step_size(size_t budget) const {
+    if (budget != 0) return budget;
+    switch (params().drain_hold) {
+      case DrainHold::kWhole:
+        return ~size_t{0};
+      case DrainHold::kBatch:
+        return std::max(uint32_t{1}, params().drain_batch);
+      case DrainHold::kEach:
+        return 1;
+    }
+    return 1;
+  }
+
+  // Detaches what one step frees. Taking the whole queue is O(1); a batch costs one cold link a stack, which the step
+  // would pay anyway.
+  StackQueue take_share(size_t budget) SD_EXCLUDES(queue_mutex_) {
+    const size_t size = step_size(budget);
+    StackQueue share;
+    MutexLock lock(queue_mutex_);
+    ++queue_locks_;
+    if (drain_.count() <= size) {
+      share.splice(drain_);
+      if (planted(Defect::kQ4HeadNotReset)) drain_ = share;
+    } else {
+      share = drain_.split(size);
+    }
+    in_hand_.fetch_add(share.count(), std::memory_order_relaxed);
+    return share;
+  }
+
+  StackQueue drain_ SD_GUARDED_BY(queue_mutex_);  // handed off, not yet freed
+  StackQueue late_ SD_GUARDED_BY(queue_mutex_);   // only the planted defect Q12 puts something here
+  std::atomic<size_t> in_hand_{0};                // taken from drain_ by steps that still run
+};
+static_assert(StackPool<AfterRestartPool>);
+
+}  // namespace
+
+std::unique_ptr<AnyPool> make_after_restart(Arena& arena) {
+  return std::make_unique<PoolBox<AfterRestartPool>>(arena);
+}
+
+}  // namespace stackdrain

@@ -1,0 +1,42 @@
+#include "target/drain/policies.h"
+
+#include "target/drain/policy_list.h"
+
+namespace stackdrain {
+namespace {
+
+constexpr PolicyRow kPolicies[] = {
+    {.name = "immediate",
+     .summary = "nowhere: freed at once, in mark (known-bad control)",
+     .origin = "Go before commit 91e8554b8b",
+     .claims = {.sound = false, .concurrent_mark = true, .empties_in_pause = true},
+     .make = make_immediate},
+    {.name = "serial",
+     .summary = "an intrusive queue, drained one by one in the pause",
+     .origin = "Go commit 91e8554b8b (2014-10-08)",
+     .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true},
+     .make = make_serial},
+    {.name = "after-restart",
+     .summary = "the same queue, handed off in O(1), drained while the mutators run",
+     .origin = "the seed's own suggestion",
+     .claims = {.concurrent_mark = true, .defers_shrunk = true},
+     .make = make_after_restart},
+    {.name = "span-after-restart",
+     .summary = "its span; empty spans wait for one pass after the restart",
+     .origin = "Go 1.6 to today (modelled on go1.19)",
+     .claims = {.concurrent_mark = true, .strong_a2 = true, .keeps_empty_spans = true},
+     .make = make_span_after_restart},
+};
+
+}  // namespace
+
+std::span<const PolicyRow> policies() { return kPolicies; }
+
+const PolicyRow* find_policy(std::string_view name) {
+  for (const PolicyRow& row : kPolicies) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace stackdrain

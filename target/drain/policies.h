@@ -1,0 +1,36 @@
+// The one table of policies: every fuzzer, differential run, benchmark, test and the report takes each row of it.
+// To add a policy: one file in this folder, one row in policies.cc.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "target/any_pool.h"
+#include "target/arena.h"
+
+namespace stackdrain {
+
+// What a policy promises; the checker holds it to this, and the harnesses run what it claims to survive.
+struct PolicyClaims {
+  bool sound = true;              // false: known-bad control; a harness must find its bug
+  bool concurrent_mark = false;   // sound while mutators run during mark
+  bool strong_a2 = false;         // no span at all leaves Stack during mark (else only those with a shrunk stack)
+  bool defers_shrunk = false;     // a shrunk stack is queued, not freed, while a mark runs (C1)
+  bool empties_in_pause = false;  // nothing is deferred any more when end_mark returns
+  bool keeps_empty_spans = false; // empty spans stay Stack until the drain (A4)
+};
+
+struct PolicyRow {
+  std::string_view name;
+  std::string_view summary;  // one line: where the old stack waits, where it is freed
+  std::string_view origin;   // commit or release it models
+  PolicyClaims claims;
+  std::unique_ptr<AnyPool> (*make)(Arena& arena);
+};
+
+std::span<const PolicyRow> policies();
+// The row of that name, or nullptr.
+const PolicyRow* find_policy(std::string_view name);
+
+}  // namespace stackdrain

@@ -1,0 +1,16 @@
+// What each policy's file gives to the table in policies.cc.
+#pragma once
+
+#include <memory>
+
+#include "target/any_pool.h"
+#include "target/arena.h"
+
+namespace stackdrain {
+
+std::unique_ptr<AnyPool> make_immediate(Arena& arena);
+std::unique_ptr<AnyPool> make_serial(Arena& arena);
+std::unique_ptr<AnyPool> make_after_restart(Arena& arena);
+std::unique_ptr<AnyPool> make_span_after_restart(Arena& arena);
+
+}  // namespace stackdrain

@@ -1,0 +1,239 @@
+#include "target/goroutine.h"
+
+#include <cstring>
+
+#include "target/defects.h"
+#include "target/yield.h"
+
+namespace stackdrain {
+namespace {
+
+constexpr size_t kLine = 64;
+
+uint64_t& word(uintptr_t address) { return *reinterpret_cast<uint64_t*>(address); }
+
+uint64_t mix(uint64_t x) {
+  x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15u;
+  return x ^ (x >> 29);
+}
+
+}  // namespace
+
+uint64_t stack_pattern(uint32_t id, uint32_t generation, size_t distance) {
+  return mix((uint64_t{id} << 56) ^ (uint64_t{generation} << 32) ^ distance) | 1;  // odd: never a pointer of ours
+}
+
+uint64_t stack_canary(uint32_t id, uint32_t generation, int which) {
+  return stack_pattern(id, generation, ~size_t{0} - static_cast<size_t>(which));
+}
+
+void Goroutine::reset(uint32_t id) {
+  stack_ = {};
+  sp_ = frame_ = 0;
+  clear_roots();
+  status_.store(GoStatus::kDead, std::memory_order_relaxed);
+  observers_.store(0, std::memory_order_relaxed);
+  scanned_cycle_.store(0, std::memory_order_relaxed);
+  shrunk_cycle_ = 0;
+  id_ = id;
+  generation_ = 0;
+}
+
+void Goroutine::clear_roots() {
+  for (auto& root : roots_) root.store(0, std::memory_order_relaxed);
+}
+
+void Goroutine::write_canary() const {
+  word(stack_.lo) = stack_canary(id_, generation_, 0);
+  word(stack_.lo + sizeof(uint64_t)) = stack_canary(id_, generation_, 1);
+}
+
+void Goroutine::push_frame(size_t bytes) {
+  const uintptr_t link = sp_ - sizeof(uint64_t);
+  const uintptr_t low = sp_ - bytes;
+  for (uintptr_t line = low; line < sp_; line += kLine) {
+    word(line) = stack_pattern(id_, generation_, stack_.hi - line);
+  }
+  word(link) = frame_;
+  word(word_at(link, FrameWord::kSize)) = bytes;
+  word(word_at(link, FrameWord::kSlot)) = frame_ != 0 ? frame_ : link;
+  word(word_at(link, FrameWord::kValue)) = 0;
+  word(word_at(link, FrameWord::kSelectDone)) = 0;
+  frame_ = link;
+  sp_ = low;
+}
+
+bool Goroutine::spawn(AnyPool& pool, Proc proc, size_t bytes) {
+  if (stack_ && stack_.bytes() != bytes) {
+    pool.free(proc, stack_);
+    stack_ = {};
+  }
+  if (!stack_) stack_ = pool.allocate(proc, bytes);
+  if (!stack_) return false;
+  ++generation_;
+  clear_roots();
+  sp_ = stack_.hi;
+  frame_ = 0;
+  shrunk_cycle_ = 0;
+  write_canary();
+  push_frame(kFrameUnit);
+  set_status(GoStatus::kRunning);
+  return true;
+}
+
+void Goroutine::exit(AnyPool& pool, Proc proc, bool marking) {
+  if (!planted(Defect::kDeadStackBypass)) clear_roots();
+  set_status(GoStatus::kDead);
+  sp_ = frame_ = 0;
+  if (stack_.bytes() == kStartStack) return;  // stays with the dead goroutine until it is reused or a marker drops it
+  if (marking) {
+    pool.retire(proc, stack_, RetireWhy::kDead);
+  } else {
+    pool.free(proc, stack_);
+  }
+  stack_ = {};
+}
+
+bool Goroutine::drop_dead_stack(AnyPool& pool) {
+  if (!stack_) return false;
+  const Stack stack = stack_;
+  stack_ = {};
+  pool.retire(kNoProc, stack, RetireWhy::kDead);
+  return true;
+}
+
+bool Goroutine::call(AnyPool& pool, Proc proc, size_t frame_bytes, bool marking) {
+  const size_t guard = pool.params().guard_bytes;
+  if (!fits(frame_bytes, guard)) {
+    size_t bytes = stack_.bytes() * 2;
+    while (bytes - used() < frame_bytes + guard) bytes *= 2;
+    if (!grow(pool, proc, bytes, marking)) return false;
+  }
+  push_frame(frame_bytes);
+  return true;
+}
+
+bool Goroutine::ret() {
+  const uintptr_t caller = word(frame_);
+  if (caller == 0) return false;
+  sp_ += word(word_at(frame_, FrameWord::kSize));
+  frame_ = caller;
+  for (auto& root : roots_) {
+    if (root.load(std::memory_order_relaxed) < sp_) root.store(0, std::memory_order_release);
+  }
+  return true;
+}
+
+// Takes the goroutine out of everybody's hands for a move. A send that is under way is let finish (D6).
+//
+// Copier and sender each announce themselves and then look for the other (status | observers), so at least one sees the
+// other only if all four accesses are in one total order: sequential consistency, the store-buffering pattern.
+bool Goroutine::claim_for_copy(GoStatus& was) {
+  was = status();
+  if (was != GoStatus::kRunning && was != GoStatus::kWaiting) return false;
+  if (!status_.compare_exchange_strong(was, GoStatus::kCopying, std::memory_order_seq_cst)) return false;
+  if (observers_.load(std::memory_order_seq_cst) == 0) return true;
+  set_status(was);
+  return false;
+}
+
+bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
+  GoStatus was;
+  if (new_bytes > pool.params().max_stack_bytes || !claim_for_copy(was)) return false;
+  const Stack fresh = pool.allocate(proc, new_bytes);
+  if (fresh) copy(pool, proc, fresh, RetireWhy::kGrown, marking);
+  set_status(was);
+  return static_cast<bool>(fresh);
+}
+
+ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
+  if (shrunk_cycle_ == cycle && !planted(Defect::kDoubleHalving)) return ShrinkResult::kAlready;
+  const size_t bytes = stack_.bytes();
+  if (bytes <= kMinStackBytes) return ShrinkResult::kMinimum;
+  const PoolParams& params = pool.params();
+  const size_t counted = used() + (params.shrink_counts_guard ? params.guard_bytes : 0);
+  const bool allowed = planted(Defect::kShrinkIgnoresGuard) ? used() <= bytes / 2 : counted < bytes / 4;
+  if (!allowed) return ShrinkResult::kInUse;
+  GoStatus was;
+  if (!claim_for_copy(was)) return ShrinkResult::kRefused;
+  const Stack fresh = pool.allocate(kNoProc, bytes / 2);
+  if (fresh) {
+    shrunk_cycle_ = cycle;
+    copy(pool, kNoProc, fresh, RetireWhy::kShrunk, true);
+  }
+  if (!planted(Defect::kStatusNotRestored)) set_status(was);
+  return fresh ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
+}
+
+void Goroutine::adjust_frames(const Stack& from, uintptr_t delta) {
+  for (uintptr_t link = frame_; link != 0;) {
+    const uintptr_t caller = word(link);
+    uint64_t& slot = word(word_at(link, FrameWord::kSlot));
+    if (from.contains(slot)) slot += delta;
+    if (caller != 0) word(link) = caller + delta;
+    link = caller;
+  }
+}
+
+void Goroutine::adjust_roots(const Stack& from, uintptr_t delta) {
+  for (size_t kind = 0; kind < kRootKinds; ++kind) {
+    if (planted(Defect::kRootKindMissed) && kind == static_cast<size_t>(RootKind::kSelectDone)) continue;
+    const uintptr_t value = roots_[kind].load(std::memory_order_relaxed);
+    if (from.contains(value)) roots_[kind].store(value + delta, std::memory_order_release);
+  }
+}
+
+void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool retire) {
+  yield_point(Yield::kCopyAlloc);
+  const Stack old = stack_;
+  const uintptr_t delta = fresh.hi - old.hi;  // wraps: an address moves by it either way
+  adjust_frames(old, delta);
+  adjust_roots(old, delta);
+  yield_point(Yield::kCopyAdjust);
+  const size_t bytes = used();
+  std::memcpy(reinterpret_cast<void*>(fresh.hi - bytes), reinterpret_cast<const void*>(sp_), bytes);
+  yield_point(Yield::kCopyCopy);
+  stack_ = fresh;
+  sp_ += delta;
+  frame_ += delta;
+  write_canary();
+  yield_point(Yield::kCopySwap);
+  if (retire) {
+    pool.retire(proc, old, why);
+  } else {
+    pool.free(proc, old);
+  }
+  yield_point(Yield::kCopyFree);
+}
+
+void Goroutine::block(WaitKind wait) {
+  const bool channel = wait != WaitKind::kSleep;
+  if (channel) set_root(RootKind::kElem, word_at(frame_, FrameWord::kValue));
+  if (wait == WaitKind::kSelect) set_root(RootKind::kSelectDone, word_at(frame_, FrameWord::kSelectDone));
+  set_root(RootKind::kContext, frame_);
+  set_status(GoStatus::kWaiting);
+}
+
+void Goroutine::wake() {
+  for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) set_root(kind, 0);
+  set_status(GoStatus::kRunning);
+}
+
+bool Goroutine::send(uint64_t value) {
+  observers_.fetch_add(1, std::memory_order_seq_cst);
+  const bool movable = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting || planted(Defect::kPublishBeforeCopy);
+  const uintptr_t elem = movable ? root(RootKind::kElem) : 0;
+  if (elem != 0) {
+    yield_point(Yield::kSendElem);
+    word(elem) = value;
+  }
+  observers_.fetch_sub(1, std::memory_order_acq_rel);
+  if (elem != 0 && status() == GoStatus::kWaiting) wake();
+  return elem != 0;
+}
+
+void Goroutine::push_record(RootKind kind) {
+  set_root(kind, kind == RootKind::kContext ? frame_ : word_at(frame_, FrameWord::kSlot));
+}
+
+}  // namespace stackdrain

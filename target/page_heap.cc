@@ -1,0 +1,339 @@
+#include "target/page_heap.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "target/defects.h"
+#include "target/yield.h"
+
+namespace stackdrain {
+namespace {
+
+// Above this many dirty bytes a reset gives the memory back instead of clearing it by hand.
+constexpr size_t kClearByHandBytes = size_t{64} << 20;
+
+constexpr uint64_t bytes_of(uint64_t pages) { return pages << kPageShift; }
+
+}  // namespace
+
+void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
+  MutexLock lock(mutex_);
+  const uintptr_t base = arena_.base();
+  asan_unpoison(base, mapped_bytes());
+  size_t dirty_pages = 0;
+  for (uint32_t page = 0; page < mapped_pages_; ++page) dirty_pages += arena_.dirty()[page];
+  if (bytes_of(dirty_pages) > kClearByHandBytes) {
+    madvise(reinterpret_cast<void*>(base), mapped_bytes(), MADV_DONTNEED);
+  } else {
+    for (uint32_t page = 0; page < mapped_pages_; ++page) {
+      if (arena_.dirty()[page] != 0) std::memset(reinterpret_cast<void*>(arena_.address_of(page)), 0, kPageBytes);
+    }
+  }
+  std::memset(arena_.dirty(), 0, mapped_pages_);
+  std::memset(static_cast<void*>(arena_.page_map()), 0, mapped_pages_ * sizeof(std::atomic<uint32_t>));
+  std::memset(static_cast<void*>(arena_.spans()), 0, (descriptors_used_ + size_t{1}) * sizeof(Span));
+  for (SpanLinks& list : free_) list.clear();
+  non_empty_ = {};
+  spare_ = nullptr;
+  descriptors_used_ = 0;
+  generation_ = 0;
+  mapped_pages_ = 0;
+  page_limit_ = page_limit == 0 ? arena_.pages() : std::min(page_limit, arena_.pages());
+  grow_pages_ = std::max(uint32_t{1}, static_cast<uint32_t>(grow_chunk_bytes >> kPageShift));
+  accounts_ = {};
+}
+
+Span* PageHeap::new_descriptor() {
+  Span* span = spare_;
+  if (span != nullptr) {
+    spare_ = span->next;
+    span->next = nullptr;
+  } else {
+    span = arena_.spans() + ++descriptors_used_;  // index 0 means none; one a page is enough
+  }
+  return span;
+}
+
+void PageHeap::drop_descriptor(Span* span) {
+  span->state.store(SpanState::kDead, std::memory_order_release);
+  span->next = spare_;
+  spare_ = span;
+}
+
+void PageHeap::set_map(uint32_t page, const Span* span) {
+  arena_.page_map()[page].store(index_of(span), std::memory_order_release);
+}
+
+void PageHeap::insert_free(Span* span) {
+  const uint32_t pages = span->page_count();
+  list_for(pages).push_front(span, SpanList::kHeapFree);
+  if (pages < kExactLists) non_empty_[pages / 64] |= uint64_t{1} << (pages % 64);
+}
+
+void PageHeap::remove_free(Span* span) {
+  const uint32_t pages = span->page_count();
+  SpanLinks& list = list_for(pages);
+  list.remove(span);
+  if (pages < kExactLists && list.empty()) non_empty_[pages / 64] &= ~(uint64_t{1} << (pages % 64));
+}
+
+Span* PageHeap::best_fit(uint32_t pages) {
+  for (uint32_t word = pages / 64; word < non_empty_.size(); ++word) {
+    uint64_t bits = non_empty_[word];
+    if (word == pages / 64) bits &= ~uint64_t{0} << (pages % 64);
+    if (bits != 0) return free_[word * 64 + static_cast<uint32_t>(std::countr_zero(bits))].front();
+  }
+  Span* best = nullptr;
+  for (Span* span = free_[0].front(); span != nullptr; span = span->next) {
+    if (span->page_count() < pages) continue;
+    if (best == nullptr || span->page_count() < best->page_count() ||
+        (span->page_count() == best->page_count() && span->first() < best->first())) {
+      best = span;
+    }
+  }
+  return best;
+}
+
+bool PageHeap::grow(uint32_t pages) {
+  const uint32_t left = page_limit_ - mapped_pages_;
+  if (left < pages) return false;
+  const uint32_t more = std::min(left, std::max(pages, grow_pages_));
+  Span* span = new_descriptor();
+  span->first_page.store(mapped_pages_, std::memory_order_relaxed);
+  span->pages.store(more, std::memory_order_relaxed);
+  span->needs_zero = false;
+  span->released = false;
+  mapped_pages_ += more;
+  asan_poison(base_of(*span), bytes_of(more));
+  accounts_.system_bytes += bytes_of(more);
+  accounts_.idle_bytes += bytes_of(more);
+  merge_and_list(span);
+  return true;
+}
+
+// Keeps the first `pages` pages in `span`; the rest becomes a Free span of its own.
+void PageHeap::split(Span* span, uint32_t pages) {
+  const uint32_t rest_pages = span->page_count() - pages;
+  if (rest_pages == 0) return;
+  Span* rest = new_descriptor();
+  rest->first_page.store(span->first() + pages, std::memory_order_relaxed);
+  rest->pages.store(rest_pages, std::memory_order_relaxed);
+  rest->needs_zero = span->needs_zero;
+  rest->released = span->released;
+  rest->order = kNoOrder;
+  rest->slot_bytes = 0;
+  rest->capacity = rest->out = 0;
+  rest->free_list = 0;
+  rest->limit = 0;
+  span->pages.store(pages, std::memory_order_relaxed);
+  rest->state.store(SpanState::kFree, std::memory_order_release);
+  set_map(rest->first(), rest);
+  set_map(rest->first() + rest_pages - 1, rest);
+  insert_free(rest);
+}
+
+// Writes all metadata, then publishes the state (A7, A8).
+void PageHeap::issue(Span* span, SpanUse use) {
+  const uint32_t pages = span->page_count();
+  const uintptr_t base = base_of(*span);
+  const bool stack = use.state == SpanState::kStack;
+  span->order = use.order;
+  span->free_list = 0;
+  span->out = 0;
+  if (!planted(Defect::kStaleSpanLimit) || span->limit == 0) {
+    span->slot_bytes = use.slot_bytes;
+    span->capacity = stack ? static_cast<uint16_t>(bytes_of(pages) / use.slot_bytes) : uint16_t{0};
+    span->limit = stack ? base + size_t{span->capacity} * use.slot_bytes : base + bytes_of(pages);
+  }
+  span->generation.store(++generation_, std::memory_order_relaxed);
+  if (span->released) {
+    accounts_.released_bytes -= bytes_of(pages);
+    span->released = false;
+  }
+  for (uint32_t page = span->first(); page < span->first() + pages; ++page) {
+    set_map(page, span);
+    arena_.dirty()[page] = 1;
+  }
+  accounts_.idle_bytes -= bytes_of(pages);
+  (stack ? accounts_.stack_bytes : accounts_.heap_bytes) += bytes_of(pages);
+  accounts_.stack_spans_taken += stack ? 1 : 0;
+  accounts_.peak_stack_bytes = std::max(accounts_.peak_stack_bytes, accounts_.stack_bytes);
+  if (!stack) asan_unpoison(base, bytes_of(pages));
+  span->state.store(use.state, std::memory_order_release);
+}
+
+Span* PageHeap::allocate(uint32_t pages, SpanUse use) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  Span* span = best_fit(pages);
+  if (span == nullptr) {
+    if (!grow(pages)) return nullptr;
+    span = best_fit(pages);
+  }
+  remove_free(span);
+  split(span, pages);
+  issue(span, use);
+  return span;
+}
+
+// Merges a Free-to-be span with Free neighbours, publishes and lists it.
+void PageHeap::merge_and_list(Span* span) {
+  uint32_t first = span->first();
+  uint32_t pages = span->page_count();
+  const auto absorb = [&](Span* neighbour) SD_REQUIRES(mutex_) {
+    remove_free(neighbour);
+    // A merged span is resident as a whole: what the neighbour had released no longer counts.
+    if (neighbour->released) accounts_.released_bytes -= bytes_of(neighbour->page_count());
+    span->needs_zero |= neighbour->needs_zero;
+    first = std::min(first, neighbour->first());
+    pages += neighbour->page_count();
+    drop_descriptor(neighbour);
+  };
+  if (first > 0) {
+    Span* left = arena_.spans() + arena_.page_map()[first - 1].load(std::memory_order_relaxed);
+    if (left != arena_.spans() && left->current() == SpanState::kFree) absorb(left);
+  }
+  if (first + pages < mapped_pages_) {
+    Span* right = arena_.spans() + arena_.page_map()[first + pages].load(std::memory_order_relaxed);
+    if (right != arena_.spans() && right->current() == SpanState::kFree) absorb(right);
+  }
+  span->first_page.store(first, std::memory_order_relaxed);
+  span->pages.store(pages, std::memory_order_relaxed);
+  span->state.store(SpanState::kFree, std::memory_order_release);
+  set_map(first, span);
+  set_map(first + pages - 1, span);
+  insert_free(span);
+}
+
+void PageHeap::free(Span* span) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  const bool stack = span->current() == SpanState::kStack;
+  STACKDRAIN_CHECK(stack || span->current() == SpanState::kInUse, "only a Stack or InUse span can be freed");
+  const uint64_t bytes = bytes_of(span->page_count());
+  uint64_t& account = stack ? accounts_.stack_bytes : accounts_.heap_bytes;
+  asan_poison(base_of(*span), bytes);
+  if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
+  if (!planted(Defect::kFreelistKept)) span->free_list = 0;
+  span->order = kNoOrder;
+  span->slot_bytes = 0;
+  span->capacity = span->out = 0;
+  if (!planted(Defect::kStaleSpanLimit)) span->limit = 0;
+  accounts_.stack_spans_released += stack ? 1 : 0;
+  if (!planted(Defect::kMergedSizeAccounted)) account -= bytes;  // the size before merging (E4)
+  accounts_.idle_bytes += bytes;
+  merge_and_list(span);
+  if (planted(Defect::kMergedSizeAccounted)) account -= bytes_of(span->page_count());
+}
+
+uint64_t PageHeap::release_idle() {
+  MutexLock lock(mutex_);
+  ++accounts_.locks_taken;
+  uint64_t bytes = 0;
+  for (SpanLinks& list : free_) {
+    for (Span* span = list.front(); span != nullptr; span = span->next) {
+      if (span->released) continue;
+      const uint64_t size = bytes_of(span->page_count());
+      if (madvise(reinterpret_cast<void*>(base_of(*span)), size, MADV_DONTNEED) != 0) continue;
+      span->released = true;
+      span->needs_zero = false;
+      bytes += size;
+    }
+  }
+  accounts_.released_bytes += bytes;
+  return bytes;
+}
+
+Span* PageHeap::span_of(uintptr_t address) const {
+  if (!arena_.contains(address)) return nullptr;
+  const uint32_t page = arena_.page_of(address);
+  const uint32_t index = arena_.page_map()[page].load(std::memory_order_acquire);
+  if (index == 0) return nullptr;
+  Span* span = arena_.spans() + index;
+  return page - span->first() < span->page_count() ? span : nullptr;
+}
+
+Location PageHeap::locate(uintptr_t address) const {
+  const Span* span = span_of(address);
+  if (span == nullptr) return {};
+  Location location;
+  location.state = span->current();
+  location.generation = span->generation.load(std::memory_order_relaxed);
+  location.base = base_of(*span);
+  location.pages = span->page_count();
+  return location;
+}
+
+HeapAccounts PageHeap::accounts() const {
+  MutexLock lock(mutex_);
+  return accounts_;
+}
+
+SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
+  SpanView view;
+  view.base = base;
+  view.pages = span.page_count();
+  view.state = span.current();
+  view.generation = span.generation.load(std::memory_order_relaxed);
+  view.order = span.order;
+  view.list = span.list;
+  view.slot_bytes = span.slot_bytes;
+  view.capacity = span.capacity;
+  view.out = span.out;
+  view.limit = span.limit;
+  view.has_free_list = span.free_list != 0;
+  view.needs_zero = span.needs_zero;
+  return view;
+}
+
+void PageHeap::walk_map(const Span& span, WalkVisitor& visitor) const {
+  const uint32_t first = span.first();
+  const uint32_t last = first + span.page_count() - 1;
+  const bool every_page = span.current() != SpanState::kFree;
+  for (uint32_t page = every_page ? first : last; page <= last; ++page) {
+    if (arena_.page_map()[page].load(std::memory_order_relaxed) != index_of(&span)) {
+      visitor.fault(WalkFault::kPageMap, arena_.address_of(page));
+    }
+  }
+}
+
+void PageHeap::walk(WalkVisitor& visitor) const {
+  MutexLock lock(mutex_);
+  uint32_t page = 0;
+  while (page < mapped_pages_) {
+    const uint32_t index = arena_.page_map()[page].load(std::memory_order_relaxed);
+    const Span& span = arena_.spans()[index];
+    if (index == 0 || span.first() != page || span.page_count() == 0 || page + span.page_count() > mapped_pages_) {
+      visitor.fault(WalkFault::kTiling, arena_.address_of(page));
+      return;  // nothing behind this page can be trusted
+    }
+    if (span.current() == SpanState::kDead) visitor.fault(WalkFault::kDeadReached, arena_.address_of(page));
+    visitor.span(view_of(span, arena_.address_of(page)));
+    walk_map(span, visitor);
+    page += span.page_count();
+  }
+  walk_free_lists(visitor);
+}
+
+void PageHeap::walk_free_lists(WalkVisitor& visitor) const {
+  for (uint32_t n = 0; n < kExactLists; ++n) {
+    uint32_t steps = 0;
+    const Span* prev = nullptr;
+    for (const Span* span = free_[n].front(); span != nullptr; prev = span, span = span->next) {
+      const bool right_list = n == 0 ? span->page_count() >= kExactLists : span->page_count() == n;
+      if (span->current() != SpanState::kFree || span->list != SpanList::kHeapFree || !right_list ||
+          ++steps > mapped_pages_) {
+        visitor.fault(WalkFault::kListMember, base_of(*span));
+        break;
+      }
+      if (span->prev != prev) visitor.fault(WalkFault::kListLink, base_of(*span));
+    }
+  }
+}
+
+}  // namespace stackdrain

@@ -1,0 +1,103 @@
+// PageHeap: spans tile the arena; best fit; coalescing; byte-exact accounts.
+//
+// One lock (SD capability `mutex_`), the innermost of target: order lock, then page-heap lock; nothing is taken under it.
+// Free spans are kept by page count: exact lists for 1..127 pages (last freed first used), one list for the rest, best fit
+// (smallest, then lowest). When nothing fits the heap maps at least PoolParams::grow_chunk_bytes more of the arena.
+//
+// Page map: every page of a Stack or InUse span maps to its descriptor; of a Free span only the first and the last need
+// to. An interior page of a Free span may still name a descriptor that was merged away and recycled, so locate() also
+// checks the descriptor's range.
+//
+// Invariants: A6 (tiling, no two adjacent Free spans, map), A7 (all metadata set on each issue), A8 (metadata before the
+// state), A9 (needs_zero), E1, E4, E5. Source: Go commit 91e8554b8b, mheap.c, in our own words.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "target/any_pool.h"
+#include "target/arena.h"
+#include "target/mutex.h"
+#include "target/span.h"
+
+namespace stackdrain {
+
+// What a span is issued as.
+struct SpanUse {
+  SpanState state = SpanState::kInUse;  // kStack or kInUse
+  uint8_t order = kNoOrder;             // kStack: 0..3 or kLargeOrder
+  uint32_t slot_bytes = 0;              // kStack: bytes of a slot
+};
+
+struct HeapAccounts {
+  uint64_t system_bytes = 0;
+  uint64_t heap_bytes = 0;
+  uint64_t stack_bytes = 0;
+  uint64_t idle_bytes = 0;
+  uint64_t released_bytes = 0;
+  uint64_t peak_stack_bytes = 0;
+  uint64_t stack_spans_taken = 0;
+  uint64_t stack_spans_released = 0;
+  uint64_t locks_taken = 0;
+};
+
+class PageHeap {
+ public:
+  explicit PageHeap(Arena& arena) : arena_(arena) {}
+
+  // Back to nothing mapped. `page_limit`: pages that may be mapped (0: the whole arena). World stopped.
+  void reset(uint32_t page_limit, size_t grow_chunk_bytes) SD_EXCLUDES(mutex_);
+
+  // A span of `pages` (>= 1) pages, or nullptr when the arena is exhausted. Thread-safe.
+  Span* allocate(uint32_t pages, SpanUse use) SD_EXCLUDES(mutex_);
+  // The span becomes Free and merges with Free neighbours; the descriptor may be Dead afterwards. Thread-safe.
+  void free(Span* span) SD_EXCLUDES(mutex_);
+  // Gives all idle memory back to the system; the bytes newly released. Thread-safe.
+  uint64_t release_idle() SD_EXCLUDES(mutex_);
+
+  // The descriptor that a page maps to, if its range covers the address; else nullptr. Lock-free.
+  Span* span_of(uintptr_t address) const;
+  Location locate(uintptr_t address) const;
+
+  HeapAccounts accounts() const SD_EXCLUDES(mutex_);
+  size_t mapped_bytes() const { return static_cast<size_t>(mapped_pages_) << kPageShift; }
+  // Spans in address order, then faults. World stopped.
+  void walk(WalkVisitor& visitor) const SD_EXCLUDES(mutex_);
+
+  Arena& arena() const { return arena_; }
+  uintptr_t base_of(const Span& span) const { return arena_.address_of(span.first()); }
+  static SpanView view_of(const Span& span, uintptr_t base);
+
+ private:
+  static constexpr uint32_t kExactLists = 128;
+
+  Span* new_descriptor() SD_REQUIRES(mutex_);
+  void drop_descriptor(Span* span) SD_REQUIRES(mutex_);
+  SpanLinks& list_for(uint32_t pages) SD_REQUIRES(mutex_) { return free_[pages < kExactLists ? pages : 0]; }
+  void insert_free(Span* span) SD_REQUIRES(mutex_);
+  void remove_free(Span* span) SD_REQUIRES(mutex_);
+  Span* best_fit(uint32_t pages) SD_REQUIRES(mutex_);
+  bool grow(uint32_t pages) SD_REQUIRES(mutex_);
+  void split(Span* span, uint32_t pages) SD_REQUIRES(mutex_);
+  void issue(Span* span, SpanUse use) SD_REQUIRES(mutex_);
+  void merge_and_list(Span* span) SD_REQUIRES(mutex_);
+  void set_map(uint32_t page, const Span* span);
+  uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
+  void walk_free_lists(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
+  void walk_map(const Span& span, WalkVisitor& visitor) const;
+
+  Arena& arena_;
+  mutable Mutex mutex_;
+  std::array<SpanLinks, kExactLists> free_ SD_GUARDED_BY(mutex_);  // [0]: spans of kExactLists pages and more
+  std::array<uint64_t, 2> non_empty_ SD_GUARDED_BY(mutex_) = {};   // bit n: free_[n] has a span (n >= 1)
+  Span* spare_ SD_GUARDED_BY(mutex_) = nullptr;                    // recycled descriptors, last in first out
+  uint32_t descriptors_used_ SD_GUARDED_BY(mutex_) = 0;
+  uint32_t generation_ SD_GUARDED_BY(mutex_) = 0;
+  uint32_t page_limit_ SD_GUARDED_BY(mutex_) = 0;
+  uint32_t grow_pages_ SD_GUARDED_BY(mutex_) = 0;
+  uint32_t mapped_pages_ = 0;  // written under mutex_, read with the world stopped
+  mutable HeapAccounts accounts_ SD_GUARDED_BY(mutex_);
+};
+
+}  // namespace stackdrain

@@ -1,0 +1,71 @@
+// Parameters of a pool, and the two presets: `seed` (Go at commit 91e8554b8b, 2014-10-08) and `go1.19`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "target/base.h"
+
+namespace stackdrain {
+
+// One lock for all orders (the seed's stackpoolmu), or one for each order (Go since 2019).
+enum class LockPlan : uint8_t { kOneLock, kPerOrder };
+
+// How long a drain that runs beside mutators holds on: the whole queue under one hold, batches of `drain_batch`, or
+// one stack at a time.
+enum class DrainHold : uint8_t { kWhole, kBatch, kEach };
+
+struct PoolParams {
+  // Small-stack orders: 2 KiB << order; 1..4. Larger stacks get a span of their own.
+  int orders = 4;
+  LockPlan locks = LockPlan::kPerOrder;
+  // Processors with a cache: 1..kMaxProcs.
+  int procs = 4;
+  // Bytes below the stack pointer that a function may use without a check (Go's StackLimit: 384..880 by version).
+  size_t guard_bytes = 384;
+  // Since 2015-06 a shrink counts the guard as used: used + guard < size/4. Before: used < size/4.
+  bool shrink_counts_guard = true;
+  // Largest stack in bytes; growth beyond is refused (1 GiB on 64-bit in Go).
+  size_t max_stack_bytes = size_t{1} << 30;
+  // Bytes the page heap maps at least when it grows; a multiple of the page size. Go: 1 MiB.
+  size_t grow_chunk_bytes = size_t{1} << 20;
+  // Pages of the arena that may be mapped; 0 means all of it.
+  uint32_t arena_pages = 0;
+  // after-restart: how long a drain step keeps the lock, and the batch in stacks (>= 1).
+  DrainHold drain_hold = DrainHold::kBatch;
+  uint32_t drain_batch = 64;
+};
+
+// Go at the seed commit: three orders, one lock, the guard not counted by the shrink rule.
+constexpr PoolParams seed_preset() {
+  PoolParams params;
+  params.orders = 3;
+  params.locks = LockPlan::kOneLock;
+  params.guard_bytes = 384;
+  params.shrink_counts_guard = false;
+  return params;
+}
+
+// Go 1.19: four orders, one lock an order, StackLimit of 800 bytes counted by the shrink rule.
+constexpr PoolParams go119_preset() {
+  PoolParams params;
+  params.orders = 4;
+  params.locks = LockPlan::kPerOrder;
+  params.guard_bytes = 800;
+  params.shrink_counts_guard = true;
+  return params;
+}
+
+// A preset by its name in programs and on the command line; the one table of presets.
+struct PresetRow {
+  std::string_view name;
+  PoolParams (*make)();
+  std::string_view what;
+};
+inline constexpr PresetRow kPresets[] = {
+    {"seed", +[] { return seed_preset(); }, "Go at commit 91e8554b8b: 3 orders, one lock, guard not counted"},
+    {"go1.19", +[] { return go119_preset(); }, "Go 1.19: 4 orders, a lock each, guard counted"},
+};
+
+}  // namespace stackdrain

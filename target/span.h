@@ -1,0 +1,74 @@
+// Span: a run of pages with one state, and its 64-byte descriptor.
+//
+//              allocate(Stack)             free (only while no mark runs: A1)
+//    Free ──────────────────────▶ Stack ─────────────────────▶ Free
+//     │  ▲   allocate(InUse)                     free
+//     │  └────────────────────── InUse ◀───────────────────── Free
+//     └──────── merged into a neighbour ───────▶ Dead (descriptor goes back to the descriptor list)
+//
+// Never Stack <-> InUse. All fields belong to the page heap's lock, except what a small-stack span's order lock owns while
+// it is in state Stack: free_list, out, and its place on the order's list. state, first_page, pages and generation are
+// also read without a lock by RESOLVE: they are written before the state is published with release (A8), and
+// locate() reads the state with acquire.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "target/any_pool.h"
+#include "target/base.h"
+
+namespace stackdrain {
+
+struct alignas(64) Span {
+  Span* next = nullptr;  // on the list named by `list`
+  Span* prev = nullptr;
+  uintptr_t free_list = 0;  // first free slot; links lie in the slots' first words
+  uintptr_t limit = 0;      // end of the last slot
+  std::atomic<uint32_t> first_page{0};
+  std::atomic<uint32_t> pages{0};
+  std::atomic<uint32_t> generation{0};
+  uint32_t slot_bytes = 0;
+  uint16_t capacity = 0;
+  uint16_t out = 0;  // slots not on free_list
+  std::atomic<SpanState> state{SpanState::kDead};
+  uint8_t order = kNoOrder;
+  SpanList list = SpanList::kNone;
+  bool needs_zero = false;
+  bool released = false;  // the memory was given back to the system; it reads as zero
+
+  uint32_t first() const { return first_page.load(std::memory_order_relaxed); }
+  uint32_t page_count() const { return pages.load(std::memory_order_relaxed); }
+  SpanState current() const { return state.load(std::memory_order_acquire); }
+};
+static_assert(sizeof(Span) == 64 || sizeof(Span) == 128);
+
+// Doubly linked list of spans with a head; each span is on at most one (A5).
+class SpanLinks {
+ public:
+  Span* front() const { return head_; }
+  bool empty() const { return head_ == nullptr; }
+  void push_front(Span* span, SpanList list) {
+    span->next = head_;
+    span->prev = nullptr;
+    if (head_ != nullptr) head_->prev = span;
+    head_ = span;
+    span->list = list;
+  }
+  void remove(Span* span) {
+    if (span->prev != nullptr) {
+      span->prev->next = span->next;
+    } else {
+      head_ = span->next;
+    }
+    if (span->next != nullptr) span->next->prev = span->prev;
+    span->next = span->prev = nullptr;
+    span->list = SpanList::kNone;
+  }
+  void clear() { head_ = nullptr; }
+
+ private:
+  Span* head_ = nullptr;
+};
+
+}  // namespace stackdrain

@@ -1,0 +1,38 @@
+// A stack: the address range [lo, hi) that a goroutine runs on. Grows down from hi.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "target/base.h"
+
+namespace stackdrain {
+
+struct Stack {
+  uintptr_t lo = 0;  // 0: no stack
+  uintptr_t hi = 0;
+
+  constexpr size_t bytes() const { return hi - lo; }
+  constexpr explicit operator bool() const { return lo != 0; }
+  constexpr bool contains(uintptr_t address) const { return address >= lo && address < hi; }
+  constexpr bool operator==(const Stack&) const = default;
+};
+
+constexpr size_t order_bytes(int order) { return kMinStackBytes << order; }
+
+// The order of a stack of `bytes` (a power of two >= 2 KiB); may be beyond a pool's last order, then it is large.
+constexpr int order_of(size_t bytes) {
+  return std::countr_zero(bytes) - std::countr_zero(kMinStackBytes);
+}
+
+// The stack size that holds `bytes`: the next power of two, at least 2 KiB.
+constexpr size_t stack_size_for(size_t bytes) {
+  return bytes <= kMinStackBytes ? kMinStackBytes : std::bit_ceil(bytes);
+}
+
+constexpr uint32_t pages_for(size_t bytes) {
+  return static_cast<uint32_t>((bytes + kPageBytes - 1) >> kPageShift);
+}
+
+}  // namespace stackdrain

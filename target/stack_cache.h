@@ -1,0 +1,51 @@
+// StackCache: one processor's free stacks, per order; no lock, because only its owner touches it.
+//
+// A cache holds at most 32 KiB an order (B4). An empty one is refilled to 16 KiB from the pool; one that is full when a
+// stack comes back releases down to 16 KiB from its head first, so the hottest half goes back (B6; Go does so too). It is
+// flushed when a cycle begins; until the restart nobody touches it (B5). Source: Go commit 91e8554b8b, in our own words.
+//
+//   head ─▶ [next|..] ─▶ [next|..] ─▶ 0      links in the first word of each cached stack
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "target/base.h"
+
+namespace stackdrain {
+
+inline constexpr size_t kCacheCapBytes = kPoolSpanBytes;
+inline constexpr size_t kCacheFillBytes = kCacheCapBytes / 2;
+
+// The link in the first word of a free, cached or deferred stack.
+inline uintptr_t& link_of(uintptr_t lo) { return *reinterpret_cast<uintptr_t*>(lo); }
+
+struct CacheList {
+  uintptr_t head = 0;
+  size_t bytes = 0;
+
+  void push(uintptr_t lo, size_t slot_bytes) {
+    link_of(lo) = head;
+    head = lo;
+    bytes += slot_bytes;
+  }
+  // The first stack; the list must not be empty.
+  uintptr_t pop(size_t slot_bytes) {
+    const uintptr_t lo = head;
+    head = link_of(lo);
+    bytes -= slot_bytes;
+    return lo;
+  }
+};
+
+// A processor's cache and its own event counts, a cache line apart from the next processor's.
+struct alignas(128) StackCache {
+  std::array<CacheList, kMaxOrders> lists;
+  uint64_t allocations = 0;
+  uint64_t allocated_bytes = 0;
+  uint64_t given_back = 0;  // free() and retire() calls
+  uint64_t given_back_bytes = 0;
+};
+
+}  // namespace stackdrain
