@@ -155,6 +155,7 @@ concept StackPool = requires(P pool, const P constant, const PoolParams& params,
   { constant.drain_pending() } -> std::same_as<bool>;
   { pool.allocate_heap(uint32_t{}, bool{}) } -> std::same_as<uintptr_t>;
   { pool.free_heap(address) } -> std::same_as<void>;
+  { pool.release_idle() } -> std::same_as<uint64_t>;
   { constant.locate(address) } -> std::same_as<Location>;
   { constant.stats() } -> std::same_as<PoolStats>;
   { constant.walk(visitor) } -> std::same_as<void>;
@@ -184,6 +185,8 @@ class AnyPool {
   // A span of `pages` pages for heap objects; zeroed if `zeroed`. Its base, or 0 when the arena is exhausted.
   virtual uintptr_t allocate_heap(uint32_t pages, bool zeroed) = 0;
   virtual void free_heap(uintptr_t base) = 0;
+  // Gives the memory of all Free spans back to the system; the bytes newly given back.
+  virtual uint64_t release_idle() = 0;
   virtual Location locate(uintptr_t address) const = 0;
   virtual PoolStats stats() const = 0;
   virtual void walk(WalkVisitor& visitor) const = 0;
@@ -211,6 +214,7 @@ class PoolBox final : public AnyPool {
   bool drain_pending() const override { return pool_.drain_pending(); }
   uintptr_t allocate_heap(uint32_t pages, bool zeroed) override { return pool_.allocate_heap(pages, zeroed); }
   void free_heap(uintptr_t base) override { pool_.free_heap(base); }
+  uint64_t release_idle() override { return pool_.release_idle(); }
   Location locate(uintptr_t address) const override { return pool_.locate(address); }
   PoolStats stats() const override { return pool_.stats(); }
   void walk(WalkVisitor& visitor) const override { pool_.walk(visitor); }

@@ -63,9 +63,17 @@ void Goroutine::push_frame(size_t bytes) {
   sp_ = low;
 }
 
-bool Goroutine::spawn(AnyPool& pool, Proc proc, size_t bytes) {
+void Goroutine::give_back(AnyPool& pool, Proc proc, Stack stack, RetireWhy why, bool marking) {
+  if (marking) {
+    pool.retire(proc, stack, why);
+  } else {
+    pool.free(proc, stack);
+  }
+}
+
+bool Goroutine::spawn(AnyPool& pool, Proc proc, size_t bytes, bool marking) {
   if (stack_ && stack_.bytes() != bytes) {
-    pool.free(proc, stack_);
+    give_back(pool, proc, stack_, RetireWhy::kDead, marking);
     stack_ = {};
   }
   if (!stack_) stack_ = pool.allocate(proc, bytes);
@@ -86,11 +94,7 @@ void Goroutine::exit(AnyPool& pool, Proc proc, bool marking) {
   set_status(GoStatus::kDead);
   sp_ = frame_ = 0;
   if (stack_.bytes() == kStartStack) return;  // stays with the dead goroutine until it is reused or a marker drops it
-  if (marking) {
-    pool.retire(proc, stack_, RetireWhy::kDead);
-  } else {
-    pool.free(proc, stack_);
-  }
+  give_back(pool, proc, stack_, RetireWhy::kDead, marking);
   stack_ = {};
 }
 
@@ -198,11 +202,7 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
   frame_ += delta;
   write_canary();
   yield_point(Yield::kCopySwap);
-  if (retire) {
-    pool.retire(proc, old, why);
-  } else {
-    pool.free(proc, old);
-  }
+  give_back(pool, proc, old, why, retire);
   yield_point(Yield::kCopyFree);
 }
 

@@ -78,8 +78,9 @@ class Goroutine {
   // Back to the dead goroutine `id` without a stack, forgetting everything.
   void reset(uint32_t id);
 
-  // A new life on a stack of `bytes`; false without memory. Dead only. Reuses a kept stack of that size.
-  bool spawn(AnyPool& pool, Proc proc, size_t bytes);
+  // A new life on a stack of `bytes`; false without memory. Dead only. Reuses a kept stack of that size; gives one of
+  // another size back, by retire() when `marking`, because a marker may hold a pointer from the goroutine's last life.
+  bool spawn(AnyPool& pool, Proc proc, size_t bytes, bool marking);
   // Dies; clears its records; gives its stack back, or keeps one of start size. Running only. `marking`: retire.
   void exit(AnyPool& pool, Proc proc, bool marking);
   // Pushes a frame; doubles the stack as often as needed first. False if it can't grow (everything as before).
@@ -125,6 +126,7 @@ class Goroutine {
  private:
   bool claim_for_copy(GoStatus& was);
   bool fits(size_t frame_bytes, size_t guard) const { return sp_ - stack_.lo >= frame_bytes + guard; }
+  static void give_back(AnyPool& pool, Proc proc, Stack stack, RetireWhy why, bool marking);
   void copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool retire);
   void adjust_frames(const Stack& from, uintptr_t delta);
   void adjust_roots(const Stack& from, uintptr_t delta);

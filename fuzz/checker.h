@@ -1,0 +1,107 @@
+// Checker: holds the invariants over a pool, its goroutines and collector, and the model.
+//
+// check_step: what costs O(1) (the [1] rows, and A3 and A2 for what is held or shrunk): after every operation, and at yield
+// points. check_walk: the full walk. check_quiescent: what holds when nothing is deferred. Each stops at the first
+// violation, which stays until reset. Allocates nothing; prints nothing. Not thread-safe.
+#pragma once
+
+#include <array>
+#include <cstdarg>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "fuzz/invariants.h"
+#include "fuzz/model.h"
+#include "target/any_pool.h"
+#include "target/collector.h"
+#include "target/drain/policies.h"
+#include "target/goroutine.h"
+
+namespace stackdrain {
+
+struct Violation {
+  Invariant invariant = Invariant::kA1;
+  std::array<char, 400> message{};  // one line: both sides of what disagreed
+};
+
+// What the checker looks at; all by reference, owned by the machine.
+struct Watched {
+  AnyPool* pool = nullptr;
+  const Collector* collector = nullptr;
+  std::span<const Goroutine> goroutines;
+  const Model* model = nullptr;
+  PolicyClaims claims;
+};
+
+class Checker final : private WalkVisitor {
+ public:
+  void reset(const Watched& watched);
+
+  // O(1) checks. `nested`: inside another operation, whose own effect on the accounts is not yet in the model.
+  bool check_step(bool nested);
+  // One goroutine's stack, frames and records, word by word (D1, D2, D4, B2, G1).
+  bool check_goroutine(uint32_t goroutine);
+  // The full walk; all goroutines too.
+  bool check_walk();
+  // After everything deferred is freed: C3, C4, and with `nothing_left` E6.
+  bool check_quiescent(bool nothing_left);
+  // Call between Collector::begin and the first root job, and after the last before end_mark: A2 strong.
+  void note_mark_began();
+  bool check_mark_ended();
+  // The caches are flushed and stay empty until the restart (B5).
+  void note_flushed(bool flushed) { flushed_ = flushed; }
+
+  // Records a violation that the machine saw itself; always false.
+  bool report(Invariant invariant, const char* format, ...) __attribute__((format(printf, 3, 4)));
+
+  bool failed() const { return failed_; }
+  const Violation& violation() const { return violation_; }
+  // Spans and slots that the last walk saw; small worlds are walked after every operation.
+  size_t walk_size() const { return walk_size_; }
+
+ private:
+  static constexpr size_t kMaxArenaUnits = (size_t{8} << 20) / kMinStackBytes;
+  static constexpr size_t kMaxSpans = (size_t{8} << 20) / kPageBytes;
+
+  void span(const SpanView& view) override;
+  void slot(const SlotView& view) override;
+  void fault(WalkFault fault, uintptr_t address) override;
+
+  bool check_held_pointers();
+  bool check_shrunk_spans();
+  bool check_accounts();
+  bool check_roots(const ModelGoroutine& expected, const Goroutine& goroutine);
+  bool check_frames(const ModelGoroutine& expected, const Goroutine& goroutine);
+  bool check_frame(const ModelGoroutine& expected, uint32_t id, size_t frame, uint32_t high);
+  bool check_span_view(const SpanView& view);
+  bool check_stack_span(const SpanView& view);
+  bool check_live(const ModelGoroutine& expected, uint32_t id);
+  bool check_deferred(const ModelRetired& retired);
+  bool claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc);
+  bool finish_walk();
+  bool finish_span(const SpanView& view);
+  bool account_walk();
+  size_t unit_of(uintptr_t address) const { return (address - watched_.pool->arena_base()) / kMinStackBytes; }
+  uintptr_t offset(uintptr_t address) const { return address - watched_.pool->arena_base(); }
+  const char* span_text(const SpanView& view);
+
+  Watched watched_;
+  Violation violation_;
+  bool failed_ = false;
+  bool flushed_ = false;
+  uint64_t releases_at_begin_ = 0;
+  size_t snapshot_count_ = 0;
+  std::array<SpanView, kMaxSpans> snapshot_;  // Stack spans at gc-begin
+  // Of the walk under way.
+  uint16_t epoch_ = 0;
+  std::array<uint16_t, kMaxArenaUnits> unit_epoch_{};
+  std::array<uint8_t, kMaxArenaUnits> unit_place_{};
+  std::array<SpanView, kMaxSpans> spans_;
+  size_t span_count_ = 0;
+  std::array<std::array<size_t, kMaxOrders>, kMaxProcs> cache_bytes_{};
+  size_t walk_size_ = 0;
+  size_t deferred_seen_ = 0;
+};
+
+}  // namespace stackdrain

@@ -1,0 +1,92 @@
+// Model: the shadow of the world: what must be true of every goroutine, heap span and deferred stack, by the program
+// alone. Plain arrays, reset in place; it never asks the pool what happened, only where a stack was put.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "target/any_pool.h"
+#include "target/goroutine.h"
+
+namespace stackdrain {
+
+inline constexpr size_t kGoroutines = 16;
+inline constexpr size_t kHeapSlots = 16;
+inline constexpr int kMachineMarkers = 4;
+inline constexpr size_t kMaxFrames = 64;
+inline constexpr size_t kMaxRetired = 512;  // deferred stacks that a world may have; more end the program early
+
+struct ModelGoroutine {
+  GoStatus status = GoStatus::kDead;
+  uint32_t generation = 0;
+  Stack stack;  // where it was put; a dead goroutine may keep one
+  size_t frames = 0;
+  std::array<uint32_t, kMaxFrames> frame_bytes{};
+  std::array<uint64_t, kMaxFrames> values{};       // what the frame's value word holds
+  std::array<uint32_t, kRootKinds> roots{};        // distance of each record's pointer from hi; 0: none
+  uint32_t used = 0;
+  uint32_t shrunk_cycle = 0;
+  bool in_move = false;  // an operation that moves it is under way: only its old memory and its roots may be judged
+
+  bool alive() const { return status != GoStatus::kDead; }
+  // Distance from hi of the youngest frame's high end.
+  uint32_t youngest_high() const { return used - frame_bytes[frames - 1]; }
+  uint32_t distance_of(FrameWord word) const {
+    return youngest_high() + static_cast<uint32_t>(word) * static_cast<uint32_t>(sizeof(uint64_t));
+  }
+};
+
+// A stack that was given up while a mark ran.
+struct ModelRetired {
+  Stack stack;
+  Location span;           // where it lay when it was given up
+  uint32_t goroutine = 0;
+  uint32_t life = 0;       // the goroutine's generation, for the pattern
+  uint32_t used = 0;       // bytes below hi that still carry the pattern; 0: was not moved away from
+};
+
+// A small set without order, in place.
+template <class T, size_t kCapacity>
+struct FlatSet {
+  std::array<T, kCapacity> items{};
+  size_t count = 0;
+
+  void clear() { count = 0; }
+  bool full() const { return count == kCapacity; }
+  void add(const T& item) { items[count++] = item; }
+  void remove(size_t i) { items[i] = items[--count]; }
+};
+
+struct Model {
+  std::array<ModelGoroutine, kGoroutines> goroutines;
+  std::array<uintptr_t, kHeapSlots> heap{};  // base of each heap slot's span, 0: none
+  std::array<uint32_t, kHeapSlots> heap_pages{};
+  FlatSet<ModelRetired, kMaxRetired> shrunk;    // shrunk in this cycle: what the weak A2 watches
+  FlatSet<ModelRetired, kMaxRetired> deferred;  // what the policy must hold back now (C1, C2, D8)
+  size_t deferred_bytes = 0;
+  size_t handed_off = 0;     // of the deferred: those that the pause left to drain steps
+  uint64_t live_stacks = 0;  // includes what dead goroutines keep
+  uint64_t live_bytes = 0;
+
+  void reset() {
+    for (ModelGoroutine& goroutine : goroutines) {
+      goroutine.status = GoStatus::kDead;
+      goroutine.generation = 0;
+      goroutine.stack = {};
+      goroutine.frames = 0;
+      goroutine.roots = {};
+      goroutine.used = 0;
+      goroutine.shrunk_cycle = 0;
+      goroutine.in_move = false;
+    }
+    heap = {};
+    heap_pages = {};
+    shrunk.clear();
+    deferred.clear();
+    deferred_bytes = handed_off = 0;
+    live_stacks = live_bytes = 0;
+  }
+};
+
+}  // namespace stackdrain
