@@ -46,6 +46,8 @@ class Checker final : private WalkVisitor {
   bool check_walk();
   // After everything deferred is freed: C3, C4, and with `nothing_left` E6.
   bool check_quiescent(bool nothing_left);
+  // After a drain step that freed `freed` stacks: takes those that are deferred no more out of the model (C3, C8).
+  bool settle_drained(Model& model, size_t freed);
   // Call between Collector::begin and the first root job, and after the last before end_mark: A2 strong.
   void note_mark_began();
   bool check_mark_ended();
@@ -76,15 +78,15 @@ class Checker final : private WalkVisitor {
   bool check_frame(const ModelGoroutine& expected, uint32_t id, size_t frame, uint32_t high);
   bool check_span_view(const SpanView& view);
   bool check_stack_span(const SpanView& view);
-  bool check_live(const ModelGoroutine& expected, uint32_t id);
-  bool check_deferred(const ModelRetired& retired);
+  bool check_old_memory(const ModelRetired& retired);
+  void begin_walk();
+  bool claim_live();
   bool claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc);
   bool finish_walk();
   bool finish_span(const SpanView& view);
-  bool account_walk();
+  bool check_totals();
   size_t unit_of(uintptr_t address) const { return (address - watched_.pool->arena_base()) / kMinStackBytes; }
   uintptr_t offset(uintptr_t address) const { return address - watched_.pool->arena_base(); }
-  const char* span_text(const SpanView& view);
 
   Watched watched_;
   Violation violation_;
@@ -97,6 +99,7 @@ class Checker final : private WalkVisitor {
   uint16_t epoch_ = 0;
   std::array<uint16_t, kMaxArenaUnits> unit_epoch_{};
   std::array<uint8_t, kMaxArenaUnits> unit_place_{};
+  std::array<uint16_t, kMaxArenaUnits> expected_deferred_{};  // epoch in which the model says the unit is deferred
   std::array<SpanView, kMaxSpans> spans_;
   size_t span_count_ = 0;
   std::array<std::array<size_t, kMaxOrders>, kMaxProcs> cache_bytes_{};

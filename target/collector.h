@@ -70,6 +70,9 @@ class Collector {
   void set_heap_roots(std::span<const uintptr_t> roots) { heap_roots_ = roots; }
   // The next root job that nobody took; {ran = false} when none is left.
   JobResult run_next_job(int marker);
+  // The job that run_next_job would take, and taking it without running it (whoever did so ran it out of turn).
+  uint32_t next_job() const { return next_job_.load(std::memory_order_relaxed); }
+  void skip_job() { next_job_.fetch_add(1, std::memory_order_relaxed); }
   // The root job of one goroutine, out of turn.
   JobResult run_goroutine_job(int marker, uint32_t goroutine);
   // All that is left; returns when no job is.

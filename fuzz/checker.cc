@@ -1,0 +1,506 @@
+#include "fuzz/checker.h"
+
+#include <bit>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+#include "target/stack_cache.h"
+
+namespace stackdrain {
+namespace {
+
+// Reads dead stacks too, which ASan has poisoned.
+#if defined(__clang__)
+__attribute__((no_sanitize("address")))
+#elif defined(__GNUC__)
+__attribute__((no_sanitize_address))
+#endif
+uint64_t
+peek(uintptr_t address) {
+  return *reinterpret_cast<const volatile uint64_t*>(address);
+}
+
+constexpr size_t kLine = 64;
+
+const char* name_of(SpanState state) { return kSpanStateNames[static_cast<size_t>(state)].data(); }
+const char* name_of(SlotPlace place) { return kSlotPlaceNames[static_cast<size_t>(place)].data(); }
+const char* name_of(RootKind kind) { return kRootNames[static_cast<size_t>(kind)].data(); }
+
+}  // namespace
+
+void Checker::reset(const Watched& watched) {
+  watched_ = watched;
+  failed_ = false;
+  flushed_ = false;
+  releases_at_begin_ = 0;
+  snapshot_count_ = 0;
+  span_count_ = 0;
+  walk_size_ = 0;
+}
+
+bool Checker::report(Invariant invariant, const char* format, ...) {
+  if (failed_) return false;  // the first one is the story; what follows it is damage
+  failed_ = true;
+  violation_.invariant = invariant;
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(violation_.message.data(), violation_.message.size(), format, arguments);
+  va_end(arguments);
+  return false;
+}
+
+bool Checker::check_step(bool nested) {
+  if (failed_ || !check_held_pointers() || !check_shrunk_spans()) return false;
+  return nested || check_accounts();
+}
+
+bool Checker::check_held_pointers() {
+  const Collector& collector = *watched_.collector;
+  if (collector.phase() != Phase::kMark) return true;
+  for (int marker = 0; marker < collector.kind().markers; ++marker) {
+    const Held& held = collector.held(marker);
+    if (held.pointer == 0) continue;
+    const Location now = watched_.pool->locate(held.pointer);
+    if (now.state == SpanState::kStack && now.generation == held.at_load.generation) continue;
+    return report(Invariant::kA3,
+                  "marker m%d holds +0x%" PRIxPTR ", %s of g%u, LOADed from the %s span at +0x%" PRIxPTR
+                  " (%u pages, generation %u); that span is now %s at +0x%" PRIxPTR " (%u pages, generation %u)",
+                  marker, offset(held.pointer), name_of(held.kind), held.goroutine, name_of(held.at_load.state),
+                  offset(held.at_load.base), held.at_load.pages, held.at_load.generation, name_of(now.state),
+                  now.base == 0 ? 0 : offset(now.base), now.pages, now.generation);
+  }
+  if (collector.bad_pointers() == 0) return true;
+  const BadPointer& bad = collector.first_bad();
+  return report(Invariant::kA3,
+                "bad pointer: marker m%d RESOLVEd +0x%" PRIxPTR " (%s of g%u) in a %s span at +0x%" PRIxPTR, bad.marker,
+                offset(bad.held.pointer), name_of(bad.held.kind), bad.held.goroutine, name_of(bad.found.state),
+                bad.found.base == 0 ? 0 : offset(bad.found.base));
+}
+
+// A2, weak: no span that held a stack shrunk in this cycle leaves Stack before the cycle's end.
+bool Checker::check_shrunk_spans() {
+  if (!watched_.claims.sound || watched_.collector->phase() != Phase::kMark) return true;
+  const auto& shrunk = watched_.model->shrunk;
+  for (size_t i = 0; i < shrunk.count; ++i) {
+    const ModelRetired& retired = shrunk.items[i];
+    const Location now = watched_.pool->locate(retired.stack.lo);
+    if (now.state == SpanState::kStack && now.generation == retired.span.generation) continue;
+    return report(Invariant::kA2,
+                  "the span at +0x%" PRIxPTR " (generation %u) held g%u's old stack, shrunk in this cycle, and is now %s "
+                  "(generation %u) before the cycle's end",
+                  offset(retired.span.base), retired.span.generation, retired.goroutine, name_of(now.state),
+                  now.generation);
+  }
+  return true;
+}
+
+bool Checker::check_accounts() {
+  const PoolStats stats = watched_.pool->stats();
+  const Model& model = *watched_.model;
+  if (stats.system_bytes != stats.heap_bytes + stats.stack_bytes + stats.idle_bytes) {
+    return report(Invariant::kE1, "system %" PRIu64 " bytes, but heap %" PRIu64 " + stack %" PRIu64 " + idle %" PRIu64,
+                  stats.system_bytes, stats.heap_bytes, stats.stack_bytes, stats.idle_bytes);
+  }
+  if (stats.system_bytes != watched_.pool->arena_mapped() || stats.released_bytes > stats.idle_bytes) {
+    return report(Invariant::kE5, "system %" PRIu64 " bytes, mapped %zu; released %" PRIu64 " of idle %" PRIu64,
+                  stats.system_bytes, watched_.pool->arena_mapped(), stats.released_bytes, stats.idle_bytes);
+  }
+  const uint64_t held = stats.held_stacks;
+  if (held != model.deferred.count) {
+    return report(watched_.claims.defers_shrunk ? Invariant::kC1 : Invariant::kC7,
+                  "the pool holds %" PRIu64 " deferred stacks, the policy says %zu", held, model.deferred.count);
+  }
+  if (stats.live_stacks != model.live_stacks || stats.live_bytes != model.live_bytes ||
+      stats.allocations - stats.frees != model.live_stacks + held) {
+    return report(Invariant::kE3,
+                  "%" PRIu64 " stacks (%" PRIu64 " bytes) live, allocations %" PRIu64 " - frees %" PRIu64
+                  "; the program says %" PRIu64 " (%" PRIu64 " bytes), %" PRIu64 " deferred",
+                  stats.live_stacks, stats.live_bytes, stats.allocations, stats.frees, model.live_stacks,
+                  model.live_bytes, held);
+  }
+  const bool marking = watched_.collector->phase() == Phase::kMark;
+  if (marking && watched_.claims.strong_a2 && stats.spans_released != releases_at_begin_) {
+    return report(Invariant::kA1, "%" PRIu64 " Stack spans became Free while a mark runs",
+                  stats.spans_released - releases_at_begin_);
+  }
+  if (flushed_ && stats.cached_bytes != 0) {
+    return report(Invariant::kB5, "the caches were flushed and the world is stopped, but they hold %" PRIu64 " bytes",
+                  stats.cached_bytes);
+  }
+  return true;
+}
+
+bool Checker::check_goroutine(uint32_t g) {
+  const ModelGoroutine& expected = watched_.model->goroutines[g];
+  const Goroutine& goroutine = watched_.goroutines[g];
+  if (failed_) return false;
+  if (expected.in_move) return true;
+  if (goroutine.status() != expected.status) {
+    return report(Invariant::kD5, "g%u is %s, the program says %s", g,
+                  kGoStatusNames[static_cast<size_t>(goroutine.status())].data(),
+                  kGoStatusNames[static_cast<size_t>(expected.status)].data());
+  }
+  const Stack stack = goroutine.stack();
+  if (stack != expected.stack) {
+    return report(Invariant::kD7, "g%u's stack is +0x%" PRIxPTR " (%zu bytes), the program says +0x%" PRIxPTR " (%zu)", g,
+                  offset(stack.lo), stack.bytes(), offset(expected.stack.lo), expected.stack.bytes());
+  }
+  if (!stack) return check_roots(expected, goroutine);
+  const Location at = watched_.pool->locate(stack.lo);
+  const size_t alignment = stack.bytes() < kPoolSpanBytes ? stack.bytes() : kPageBytes;
+  if (!std::has_single_bit(stack.bytes()) || stack.bytes() < kMinStackBytes || stack.lo % alignment != 0 ||
+      at.state != SpanState::kStack || stack.hi > at.base + (uintptr_t{at.pages} << kPageShift)) {
+    return report(Invariant::kB2, "g%u's stack +0x%" PRIxPTR " of %zu bytes lies in a %s span at +0x%" PRIxPTR " of %u pages",
+                  g, offset(stack.lo), stack.bytes(), name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
+  }
+  if (!expected.alive()) return check_roots(expected, goroutine);
+  for (int word = 0; word < 2; ++word) {
+    const uintptr_t address = stack.lo + static_cast<uintptr_t>(word) * sizeof(uint64_t);
+    if (peek(address) != stack_canary(g, expected.generation, word)) {
+      return report(Invariant::kG1, "g%u's canary word %d at +0x%" PRIxPTR " is 0x%" PRIx64, g, word, offset(address),
+                    peek(address));
+    }
+  }
+  return check_roots(expected, goroutine) && check_frames(expected, goroutine);
+}
+
+bool Checker::check_roots(const ModelGoroutine& expected, const Goroutine& goroutine) {
+  for (size_t kind = 0; kind < kRootKinds; ++kind) {
+    const uintptr_t root = goroutine.root(static_cast<RootKind>(kind));
+    const uintptr_t wanted = expected.roots[kind] == 0 ? 0 : expected.stack.hi - expected.roots[kind];
+    if (root == wanted) continue;
+    if (root != 0 && root == expected.stack.hi) {
+      return report(Invariant::kD4, "%s of g%u holds exactly hi", kRootNames[kind].data(), goroutine.id());
+    }
+    return report(Invariant::kD1, "%s of g%u points at +0x%" PRIxPTR ", not at +0x%" PRIxPTR " in its stack",
+                  kRootNames[kind].data(), goroutine.id(), root == 0 ? 0 : offset(root),
+                  wanted == 0 ? 0 : offset(wanted));
+  }
+  return true;
+}
+
+bool Checker::check_frames(const ModelGoroutine& expected, const Goroutine& goroutine) {
+  if (goroutine.used() != expected.used) {
+    return report(Invariant::kD2, "g%u uses %zu bytes, the program says %u", goroutine.id(), goroutine.used(),
+                  expected.used);
+  }
+  uint32_t high = expected.used;
+  for (size_t frame = expected.frames; frame-- > 0;) {
+    high -= expected.frame_bytes[frame];
+    if (!check_frame(expected, goroutine.id(), frame, high)) return false;
+  }
+  const uintptr_t youngest = expected.stack.hi - expected.distance_of(FrameWord::kLink);
+  if (goroutine.youngest_link() == youngest) return true;
+  return report(Invariant::kD7, "g%u's base pointer is +0x%" PRIxPTR ", not +0x%" PRIxPTR, goroutine.id(),
+                offset(goroutine.youngest_link()), offset(youngest));
+}
+
+// One frame whose high end is `high` bytes below hi.
+bool Checker::check_frame(const ModelGoroutine& expected, uint32_t id, size_t frame, uint32_t high) {
+  const uintptr_t hi = expected.stack.hi;
+  const uintptr_t link = hi - high - sizeof(uint64_t);
+  const uintptr_t caller = frame == 0 ? 0 : hi - (high - expected.frame_bytes[frame - 1]) - sizeof(uint64_t);
+  const auto differs = [&](FrameWord word, uint64_t wanted, const char* what) {
+    const uintptr_t address = Goroutine::word_at(link, word);
+    if (peek(address) == wanted) return false;
+    return !report(Invariant::kD2, "g%u, frame %zu: %s at +0x%" PRIxPTR " is 0x%" PRIx64 ", not 0x%" PRIx64, id, frame,
+                   what, offset(address), peek(address), wanted);
+  };
+  if (differs(FrameWord::kLink, caller, "link") || differs(FrameWord::kSize, expected.frame_bytes[frame], "size") ||
+      differs(FrameWord::kSlot, caller != 0 ? caller : link, "slot") ||
+      differs(FrameWord::kValue, expected.values[frame], "value")) {
+    return false;
+  }
+  const uintptr_t low = hi - high - expected.frame_bytes[frame];
+  for (uintptr_t line = low; line < link; line += kLine) {
+    const uint64_t wanted = stack_pattern(id, expected.generation, hi - line);
+    if (peek(line) == wanted) continue;
+    return report(Invariant::kD2, "g%u, frame %zu: pattern at +0x%" PRIxPTR " is 0x%" PRIx64 ", not 0x%" PRIx64, id, frame,
+                  offset(line), peek(line), wanted);
+  }
+  return true;
+}
+
+void Checker::begin_walk() {
+  if (++epoch_ == 0) {  // wrapped: what is left of 65,536 walks ago must not look new
+    unit_epoch_.fill(0);
+    expected_deferred_.fill(0);
+    epoch_ = 1;
+  }
+  span_count_ = 0;
+  deferred_seen_ = 0;
+  walk_size_ = 0;
+  for (int proc = 0; proc < watched_.pool->params().procs; ++proc) cache_bytes_[static_cast<size_t>(proc)] = {};
+  const auto& deferred = watched_.model->deferred;
+  for (size_t i = 0; i < deferred.count; ++i) expected_deferred_[unit_of(deferred.items[i].stack.lo)] = epoch_;
+}
+
+bool Checker::check_walk() {
+  if (failed_) return false;
+  begin_walk();
+  watched_.pool->walk(*this);
+  if (failed_ || !claim_live() || !finish_walk()) return false;
+  for (uint32_t g = 0; g < kGoroutines; ++g) {
+    if (!check_goroutine(g)) return false;
+  }
+  const auto& deferred = watched_.model->deferred;
+  for (size_t i = 0; i < deferred.count; ++i) {
+    if (!check_old_memory(deferred.items[i])) return false;
+  }
+  return true;
+}
+
+void Checker::span(const SpanView& view) {
+  ++walk_size_;
+  if (span_count_ < spans_.size()) spans_[span_count_++] = view;
+}
+
+void Checker::fault(WalkFault fault, uintptr_t address) {
+  constexpr Invariant kBroken[] = {Invariant::kA6, Invariant::kA6, Invariant::kA6, Invariant::kA5,
+                                   Invariant::kA5, Invariant::kB3, Invariant::kB4, Invariant::kC2};
+  report(kBroken[static_cast<size_t>(fault)], "walk: %s, at +0x%" PRIxPTR,
+         kWalkFaultNames[static_cast<size_t>(fault)].data(), address == 0 ? 0 : offset(address));
+}
+
+void Checker::slot(const SlotView& view) {
+  ++walk_size_;
+  if (!claim(view.lo, view.bytes, view.place, view.proc)) return;
+  if (view.place == SlotPlace::kDeferred) {
+    ++deferred_seen_;
+    if (expected_deferred_[unit_of(view.lo)] != epoch_) {
+      report(Invariant::kC2, "+0x%" PRIxPTR " is deferred, and nobody retired it", offset(view.lo));
+    }
+  }
+  if (view.place == SlotPlace::kCached) {
+    size_t& bytes = cache_bytes_[static_cast<size_t>(view.proc)][static_cast<size_t>(order_of(view.bytes))];
+    bytes += view.bytes;
+    if (bytes > kCacheCapBytes) {
+      report(Invariant::kB4, "p%d's cache of %zu-byte stacks holds more than %zu bytes", view.proc, view.bytes,
+             kCacheCapBytes);
+    }
+  }
+  if (asan_enabled && !asan_is_poisoned(view.lo + kLinkBytes)) {
+    report(Invariant::kF5, "the %s stack at +0x%" PRIxPTR " is not poisoned", name_of(view.place), offset(view.lo));
+  }
+}
+
+// Says that a stack is somewhere; it must be nowhere else, and inside one Stack span.
+bool Checker::claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc) {
+  const Location at = watched_.pool->locate(lo);
+  if (at.state != SpanState::kStack || lo + bytes > at.base + (uintptr_t{at.pages} << kPageShift)) {
+    return report(place == SlotPlace::kDeferred ? Invariant::kC2 : Invariant::kB1,
+                  "the %s stack at +0x%" PRIxPTR " (%zu bytes) lies in a %s span at +0x%" PRIxPTR " (%u pages)",
+                  name_of(place), offset(lo), bytes, name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
+  }
+  for (size_t unit = unit_of(lo); unit < unit_of(lo) + bytes / kMinStackBytes; ++unit) {
+    if (unit_epoch_[unit] == epoch_) {
+      return report(Invariant::kB1, "the stack at +0x%" PRIxPTR " (%zu bytes, p%d) is both %s and %s", offset(lo), bytes,
+                    proc, name_of(static_cast<SlotPlace>(unit_place_[unit])), name_of(place));
+    }
+    unit_epoch_[unit] = epoch_;
+    unit_place_[unit] = static_cast<uint8_t>(place);
+  }
+  return true;
+}
+
+bool Checker::claim_live() {
+  for (const ModelGoroutine& goroutine : watched_.model->goroutines) {
+    const Stack stack = goroutine.stack;
+    if (stack && !claim(stack.lo, stack.bytes(), SlotPlace::kLive, kNoProc)) return false;
+    if (stack && asan_enabled && asan_is_poisoned(stack.lo + kLinkBytes)) {
+      return report(Invariant::kF5, "the live stack at +0x%" PRIxPTR " is poisoned", offset(stack.lo));
+    }
+  }
+  return true;
+}
+
+bool Checker::finish_walk() {
+  for (size_t i = 0; i < span_count_; ++i) {
+    if (i > 0 && spans_[i].state == SpanState::kFree && spans_[i - 1].state == SpanState::kFree) {
+      return report(Invariant::kA6, "two adjacent Free spans, at +0x%" PRIxPTR " and +0x%" PRIxPTR,
+                    offset(spans_[i - 1].base), offset(spans_[i].base));
+    }
+    if (!check_span_view(spans_[i]) || !finish_span(spans_[i])) return false;
+  }
+  if (deferred_seen_ != watched_.model->deferred.count) {
+    return report(Invariant::kC2, "%zu stacks are in the deferred set, %zu were retired and not freed", deferred_seen_,
+                  watched_.model->deferred.count);
+  }
+  return check_totals();
+}
+
+// A7 and B7 for what a span says of itself.
+bool Checker::check_span_view(const SpanView& view) {
+  if (view.state == SpanState::kStack) return check_stack_span(view);
+  const uintptr_t end = view.base + (uintptr_t{view.pages} << kPageShift);
+  const bool right_limit = view.limit == (view.state == SpanState::kFree ? 0 : end);
+  if (view.has_free_list || view.out != 0 || view.capacity != 0 || view.order != kNoOrder || !right_limit) {
+    return report(Invariant::kA7,
+                  "the %s span at +0x%" PRIxPTR " keeps stack metadata: order %u, capacity %u, out %u, free list %s, "
+                  "limit +0x%" PRIxPTR,
+                  name_of(view.state), offset(view.base), view.order, view.capacity, view.out,
+                  view.has_free_list ? "set" : "empty", offset(view.limit));
+  }
+  return true;
+}
+
+bool Checker::check_stack_span(const SpanView& view) {
+  const size_t bytes = size_t{view.pages} << kPageShift;
+  if (view.order == kLargeOrder) {
+    const bool right = view.slot_bytes == bytes && view.capacity == 1 && view.limit == view.base + bytes &&
+                       !view.has_free_list && view.list != SpanList::kOrder;
+    if (right) return true;
+    return report(Invariant::kB7, "the large span at +0x%" PRIxPTR " of %zu bytes says: slot %u, capacity %u, free list %s",
+                  offset(view.base), bytes, view.slot_bytes, view.capacity, view.has_free_list ? "set" : "empty");
+  }
+  const size_t slot = view.order < kMaxOrders ? order_bytes(view.order) : 0;
+  if (slot == 0 || view.pages != kPoolSpanPages || view.slot_bytes != slot || view.capacity != kPoolSpanBytes / slot ||
+      view.limit != view.base + kPoolSpanBytes) {
+    return report(Invariant::kA7,
+                  "the Stack span at +0x%" PRIxPTR " says: order %u, slot %u, capacity %u, limit +0x%" PRIxPTR,
+                  offset(view.base), view.order, view.slot_bytes, view.capacity, offset(view.limit));
+  }
+  if (view.out > view.capacity || view.has_free_list != (view.list == SpanList::kOrder) ||
+      view.has_free_list != (view.out < view.capacity)) {
+    return report(Invariant::kA4, "the span at +0x%" PRIxPTR ": %u of %u slots out, free list %s, %s a pool list",
+                  offset(view.base), view.out, view.capacity, view.has_free_list ? "set" : "empty",
+                  view.list == SpanList::kOrder ? "on" : "not on");
+  }
+  if (view.out == 0 && !watched_.claims.keeps_empty_spans) {
+    return report(Invariant::kA4, "the span at +0x%" PRIxPTR " is empty and still Stack; this policy keeps none",
+                  offset(view.base));
+  }
+  return true;
+}
+
+// Every slot of a Stack span was seen somewhere, and as many on its free list as it says.
+bool Checker::finish_span(const SpanView& view) {
+  if (view.state != SpanState::kStack) return true;
+  size_t pooled = 0;
+  for (uintptr_t lo = view.base; lo < view.base + size_t{view.capacity} * view.slot_bytes; lo += view.slot_bytes) {
+    const size_t unit = unit_of(lo);
+    if (unit_epoch_[unit] != epoch_) {
+      return report(Invariant::kB1, "the slot at +0x%" PRIxPTR " (%u bytes) is nowhere: not live, cached, free or deferred",
+                    offset(lo), view.slot_bytes);
+    }
+    pooled += unit_place_[unit] == static_cast<uint8_t>(SlotPlace::kPoolFree) ? 1 : 0;
+  }
+  if (view.order == kLargeOrder || pooled + view.out == view.capacity) return true;
+  return report(Invariant::kE2, "the span at +0x%" PRIxPTR ": %zu slots free + %u out, but capacity %u",
+                offset(view.base), pooled, view.out, view.capacity);
+}
+
+// E1 and E4 against the spans themselves.
+bool Checker::check_totals() {
+  uint64_t bytes[4] = {};
+  for (size_t i = 0; i < span_count_; ++i) {
+    bytes[static_cast<size_t>(spans_[i].state) & 3] += uint64_t{spans_[i].pages} << kPageShift;
+  }
+  const PoolStats stats = watched_.pool->stats();
+  const uint64_t stack = bytes[static_cast<size_t>(SpanState::kStack)];
+  const uint64_t heap = bytes[static_cast<size_t>(SpanState::kInUse)];
+  const uint64_t idle = bytes[static_cast<size_t>(SpanState::kFree)];
+  if (stats.stack_bytes == stack && stats.heap_bytes == heap && stats.idle_bytes == idle) return true;
+  return report(Invariant::kE4,
+                "accounts: stack %" PRIu64 ", heap %" PRIu64 ", idle %" PRIu64 "; spans: %" PRIu64 ", %" PRIu64
+                ", %" PRIu64,
+                stats.stack_bytes, stats.heap_bytes, stats.idle_bytes, stack, heap, idle);
+}
+
+// D8: what was left behind is as it was, link words aside.
+bool Checker::check_old_memory(const ModelRetired& retired) {
+  for (uintptr_t line = retired.stack.hi - retired.used; line < retired.stack.hi; line += kLine) {
+    if (line < retired.stack.lo + kLinkBytes) continue;
+    const uint64_t wanted = stack_pattern(retired.goroutine, retired.life, retired.stack.hi - line);
+    if (peek(line) == wanted) continue;
+    return report(Invariant::kD8, "the deferred stack of g%u changed at +0x%" PRIxPTR ": 0x%" PRIx64 ", not 0x%" PRIx64,
+                  retired.goroutine, offset(line), peek(line), wanted);
+  }
+  return true;
+}
+
+namespace {
+
+// Tells which of the model's deferred stacks are deferred still.
+class DeferredSurvivors final : public WalkVisitor {
+ public:
+  explicit DeferredSurvivors(const Model& model) : model_(model) {}
+  void span(const SpanView&) override {}
+  void fault(WalkFault, uintptr_t) override {}
+  void slot(const SlotView& view) override {
+    if (view.place != SlotPlace::kDeferred) return;
+    for (size_t i = 0; i < model_.deferred.count; ++i) {
+      if (model_.deferred.items[i].stack.lo == view.lo) survives_[i] = true;
+    }
+  }
+  bool survives(size_t i) const { return survives_[i]; }
+
+ private:
+  const Model& model_;
+  std::array<bool, kMaxRetired> survives_{};
+};
+
+}  // namespace
+
+bool Checker::settle_drained(Model& model, size_t freed) {
+  if (failed_) return false;
+  DeferredSurvivors survivors(model);
+  watched_.pool->walk(survivors);
+  size_t gone = 0;
+  for (size_t i = model.deferred.count; i-- > 0;) {
+    if (survivors.survives(i)) continue;
+    model.deferred.remove(i);
+    ++gone;
+  }
+  if (gone == freed) return true;
+  return report(Invariant::kC3, "the drain says it freed %zu stacks, but %zu left the deferred set", freed, gone);
+}
+
+bool Checker::check_quiescent(bool nothing_left) {
+  if (failed_) return false;
+  const PoolStats stats = watched_.pool->stats();
+  if (stats.held_stacks != 0 || stats.held_bytes != 0 || watched_.model->deferred.count != 0) {
+    return report(Invariant::kC3, "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
+                  stats.held_stacks, stats.held_bytes, watched_.model->deferred.count);
+  }
+  if (!check_walk()) return false;
+  for (size_t i = 0; i < span_count_; ++i) {
+    if (spans_[i].state == SpanState::kStack && spans_[i].out == 0) {
+      return report(Invariant::kC4, "the span at +0x%" PRIxPTR " is empty after the drain", offset(spans_[i].base));
+    }
+  }
+  if (!nothing_left) return true;
+  const bool one_span = span_count_ == 0 || (span_count_ == 1 && spans_[0].state == SpanState::kFree);
+  if (stats.live_stacks == 0 && stats.cached_bytes == 0 && stats.stack_bytes == 0 && stats.heap_bytes == 0 && one_span) {
+    return true;
+  }
+  return report(Invariant::kE6,
+                "all is dead and flushed, but %" PRIu64 " stacks live, cached %" PRIu64 ", stack %" PRIu64 ", heap %" PRIu64
+                " bytes, %zu spans",
+                stats.live_stacks, stats.cached_bytes, stats.stack_bytes, stats.heap_bytes, span_count_);
+}
+
+void Checker::note_mark_began() {
+  const PoolStats stats = watched_.pool->stats();
+  releases_at_begin_ = stats.spans_released;
+  snapshot_count_ = 0;
+  if (!watched_.claims.strong_a2 || !check_walk()) return;
+  for (size_t i = 0; i < span_count_; ++i) {
+    if (spans_[i].state == SpanState::kStack) snapshot_[snapshot_count_++] = spans_[i];
+  }
+}
+
+bool Checker::check_mark_ended() {
+  if (failed_) return false;
+  for (size_t i = 0; i < snapshot_count_; ++i) {
+    const SpanView& then = snapshot_[i];
+    const Location now = watched_.pool->locate(then.base);
+    if (now.state == SpanState::kStack && now.generation == then.generation && now.pages == then.pages) continue;
+    return report(Invariant::kA2, "the span at +0x%" PRIxPTR " (generation %u) was Stack at gc-begin, at gc-end %s (%u)",
+                  offset(then.base), then.generation, name_of(now.state), now.generation);
+  }
+  return true;
+}
+
+}  // namespace stackdrain

@@ -1,0 +1,72 @@
+#include "fuzz/explain.h"
+
+#include <array>
+
+namespace stackdrain {
+namespace {
+
+void print_line(std::FILE* out, size_t index, Operation operation, const char* mark, const char* rest) {
+  char text[kMaxOperationText];
+  format_operation(operation, text, sizeof text);
+  std::fprintf(out, "%s %4zu  %-34s%s%s\n", mark, index, text, rest[0] != 0 ? "  # " : "", rest);
+}
+
+class Narrator final : public MachineObserver {
+ public:
+  explicit Narrator(std::FILE* out) : out_(out) {}
+  void operation(size_t index, Operation operation, bool nested, const Outcome& outcome) override {
+    char rest[256];
+    if (outcome.no_op != nullptr) {
+      std::snprintf(rest, sizeof rest, "no-op: %s", outcome.no_op);
+    } else {
+      std::snprintf(rest, sizeof rest, "%s", outcome.story.data());
+    }
+    print_line(out_, index, operation, nested ? "  |" : "   ", rest);
+  }
+
+ private:
+  std::FILE* out_;
+};
+
+void print_span_map(std::FILE* out, const Machine& machine) {
+  static std::array<char, 64 * 1024> map;
+  map[machine.format_span_map(map.data(), map.size())] = 0;
+  std::fprintf(out, "span map (offsets in the arena):\n%s", map.data());
+}
+
+void print_violation(std::FILE* out, const PolicyRow& policy, const Verdict& verdict) {
+  const InvariantRow& row = kInvariants[static_cast<size_t>(verdict.violation.invariant)];
+  std::fprintf(out, "policy %s violates %s at operation %zu of %zu: %s\n", policy.name.data(), row.id.data(),
+               verdict.index, verdict.operations, verdict.violation.message.data());
+  std::fprintf(out, "%s: %s\n", row.id.data(), row.what.data());
+}
+
+}  // namespace
+
+void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy, const Verdict& verdict,
+                   const Machine& machine) {
+  print_violation(out, policy, verdict);
+  std::fprintf(out, "program:\n");
+  for (size_t i = 0; i < verdict.operations && i <= verdict.index; ++i) {
+    print_line(out, i, program[i], i == verdict.index ? ">> " : "   ", i == verdict.index ? "here" : "");
+  }
+  print_span_map(out, machine);
+}
+
+const Verdict& explain(std::FILE* out, Machine& machine, ProgramView program, const PolicyRow& policy) {
+  Narrator narrator(out);
+  std::fprintf(out, "policy %s (%s)\n", policy.name.data(), policy.summary.data());
+  std::fprintf(out, "    #   operation                           what happened (| inside the operation before it)\n");
+  const Verdict& verdict = machine.run(program, policy, &narrator);
+  if (verdict.violated) {
+    print_violation(out, policy, verdict);
+  } else {
+    std::fprintf(out, "policy %s passes: %zu operations, %zu no-ops, %llu cycles, %llu stacks shrunk\n",
+                 policy.name.data(), verdict.operations, verdict.no_ops,
+                 static_cast<unsigned long long>(verdict.cycles), static_cast<unsigned long long>(verdict.shrinks));
+  }
+  print_span_map(out, machine);
+  return verdict;
+}
+
+}  // namespace stackdrain

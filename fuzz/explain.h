@@ -1,0 +1,19 @@
+// Explain: a program's run for people: the text, what each operation did, the broken invariant with both sides, the span map.
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+
+#include "fuzz/machine.h"
+
+namespace stackdrain {
+
+// Prints a violation, the program as text with the operation marked, and the span map; allocates nothing, so that a crash handler
+// may call it. `program` is what the machine ran.
+void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy, const Verdict& verdict,
+                   const Machine& machine);
+
+// Runs the program and prints the story operation by operation, then the verdict. The verdict.
+const Verdict& explain(std::FILE* out, Machine& machine, ProgramView program, const PolicyRow& policy);
+
+}  // namespace stackdrain

@@ -1,0 +1,832 @@
+#include "fuzz/machine.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdarg>
+#include <cstdio>
+
+#include "target/defects.h"
+
+namespace stackdrain {
+namespace {
+
+constexpr const char* kStopped = "the world is stopped";
+constexpr const char* kNoMark = "no mark runs";
+constexpr const char* kBusy = "it is busy in the operation around this one";
+constexpr const char* kNeedsStop = "can't stop the world inside an operation";
+
+// Worlds of at most this many spans and slots are walked after every operation, larger ones every kWalkEvery.
+constexpr size_t kSmallWorld = 48;
+constexpr size_t kWalkEvery = 32;
+
+}  // namespace
+
+Machine::Machine() : collector_(*(choose_pool(policies()[0]), pool_), goroutines_) {}
+
+void Machine::choose_pool(const PolicyRow& policy) {
+  const size_t row = static_cast<size_t>(&policy - policies().data());
+  STACKDRAIN_CHECK(row < slots_.size(), "more policies than the machine has room for");
+  Slot& slot = slots_[row];
+  if (slot.pool == nullptr) {
+    slot.arena = std::make_unique<Arena>(kArenaBytes);
+    slot.pool = policy.make(*slot.arena);
+  }
+  pool_ = slot.pool.get();
+  policy_ = &policy;
+}
+
+void Machine::reset(ProgramView program, const PolicyRow& policy) {
+  choose_pool(policy);
+  program_ = program;
+  length_ = std::min(program.size(), kMaxOperations);
+  const bool says = length_ > 0 && !program[0].reserved() && program[0].op() == Op::kWorld;
+  pool_->reset(says ? world_params(program[0], concurrent_) : default_world(concurrent_));
+  for (uint32_t g = 0; g < kGoroutines; ++g) goroutines_[g].reset(g);
+  collector_.reset(*pool_);
+  collector_.set_heap_roots(model_.heap);
+  model_.reset();
+  checker_.reset({pool_, &collector_, goroutines_, &model_, policy.claims});
+  verdict_ = {};
+  verdict_.operations = length_;
+  index_ = next_ = 0;
+  proc_ = 0;
+  host_ = {};
+  nested_ = armed_ = live_hook_ = false;
+  since_walk_ = 0;
+}
+
+const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, MachineObserver* observer) {
+  observer_ = observer;
+  reset(program, policy);
+#if STACKDRAIN_YIELDS
+  yield_hook = this;
+#endif
+  run_all();
+#if STACKDRAIN_YIELDS
+  yield_hook = nullptr;
+#endif
+  verdict_.violated = checker_.failed();
+  if (verdict_.violated) {
+    verdict_.violation = checker_.violation();
+    verdict_.index = index_;
+  }
+  return verdict_;
+}
+
+void Machine::run_all() {
+  while (next_ < length_ && !checker_.failed() && !model_.deferred.full() && !model_.shrunk.full()) {
+    index_ = next_++;
+    const bool host = armed_;
+    const size_t nested_end = std::min(length_, next_ + armed_count_);
+    armed_ = false;
+    live_hook_ = host;
+    run_one(index_);
+    live_hook_ = false;
+    if (host && armed_count_ == 0) next_ = std::max(next_, nested_end);  // they ran inside
+  }
+  if (checker_.failed()) return;
+  index_ = length_;
+  nested_ = false;
+  finish();
+}
+
+void Machine::run_one(size_t index) {
+  const Operation operation = program_[index];
+  if (observer_ != nullptr) outcome_.story[0] = 0;
+  outcome_.no_op = operation.reserved() ? "a reserved code" : execute(operation);
+  if (outcome_.no_op != nullptr) ++verdict_.no_ops;
+  check_after(false);
+  if (observer_ != nullptr) observer_->operation(index, operation, nested_, outcome_);
+}
+
+// Reached by the host: the armed operations run here, once.
+void Machine::at(Yield point) {
+  if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
+  live_hook_ = false;
+  run_nested();
+}
+
+void Machine::run_nested() {
+  const Outcome host_outcome = outcome_;
+  const size_t host_index = index_;
+  const size_t first = index_ + 1;
+  const size_t end = std::min(length_, first + armed_count_);
+  nested_ = true;
+  checker_.check_step(true);
+  for (size_t i = first; i < end && !checker_.failed(); ++i) {
+    index_ = i;
+    run_one(i);
+  }
+  nested_ = false;
+  if (!checker_.failed()) index_ = host_index;
+  armed_count_ = 0;
+  outcome_ = host_outcome;
+}
+
+bool Machine::check_after(bool changed_phase) {
+  if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
+  if (!changed_phase && checker_.walk_size() > kSmallWorld && ++since_walk_ < kWalkEvery) return true;
+  since_walk_ = 0;
+  return checker_.check_walk();
+}
+
+void Machine::note(const char* format, ...) {
+  if (observer_ == nullptr) return;
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(outcome_.story.data(), outcome_.story.size(), format, arguments);
+  va_end(arguments);
+}
+
+bool Machine::mutators_run() const {
+  return collector_.phase() == Phase::kOff || (marking() && collector_.kind().concurrent);
+}
+
+// Why an operation of a mutator on `g` can't happen now, or nullptr.
+const char* Machine::mutator_refusal(uint32_t g) const {
+  if (!mutators_run()) return kStopped;
+  if (nested_ && (host_.proc == proc_ || host_.goroutine == static_cast<int>(g))) return kBusy;
+  return nullptr;
+}
+
+const char* Machine::marker_refusal(uint32_t marker) const {
+  if (!marking()) return kNoMark;
+  if (static_cast<int>(marker) >= collector_.kind().markers) return "there is no such marker in this cycle";
+  if (nested_ && host_.marker == static_cast<int>(marker)) return kBusy;
+  return nullptr;
+}
+
+const char* Machine::execute(Operation operation) {
+  const Host outer = host_;
+  if (!nested_) host_ = {};
+  const char* refusal = nullptr;
+  switch (operation.op()) {
+    case Op::kNop:
+      break;
+    case Op::kWorld:
+      refusal = index_ == 0 ? nullptr : "the world is made by the first operation only";
+      break;
+    case Op::kSpawn:
+      refusal = do_spawn(operation);
+      break;
+    case Op::kExit:
+      refusal = do_exit(operation);
+      break;
+    case Op::kCall:
+      refusal = do_call(operation);
+      break;
+    case Op::kReturn:
+      refusal = do_return(operation);
+      break;
+    case Op::kGrow:
+      refusal = do_grow(operation);
+      break;
+    case Op::kShrink:
+      refusal = do_shrink(operation);
+      break;
+    case Op::kBlock:
+      refusal = do_block(operation);
+      break;
+    case Op::kWake:
+      refusal = do_wake(operation);
+      break;
+    case Op::kSend:
+      refusal = do_send(operation);
+      break;
+    case Op::kPush:
+      refusal = do_push(operation, true);
+      break;
+    case Op::kPop:
+      refusal = do_push(operation, false);
+      break;
+    case Op::kHeapAlloc:
+      refusal = do_heap_alloc(operation);
+      break;
+    case Op::kHeapFree:
+      refusal = do_heap_free(operation);
+      break;
+    case Op::kSetProc:
+      refusal = do_proc(operation);
+      break;
+    case Op::kFlush:
+      refusal = do_flush(operation);
+      break;
+    case Op::kGcBegin:
+      refusal = do_gc_begin(operation);
+      break;
+    case Op::kGcMark:
+      refusal = do_gc_mark(operation);
+      break;
+    case Op::kLoad:
+      refusal = do_load(operation);
+      break;
+    case Op::kResolve:
+      refusal = do_resolve(operation);
+      break;
+    case Op::kGcEnd:
+      refusal = do_gc_end();
+      break;
+    case Op::kRestart:
+      refusal = do_restart();
+      break;
+    case Op::kDrain:
+      refusal = do_drain(operation.arg(0));
+      break;
+    case Op::kAt:
+      refusal = do_at(operation);
+      break;
+    case Op::kStatus:
+      refusal = do_status(operation);
+      break;
+    case Op::kRelease:
+      refusal = do_release();
+      break;
+    case Op::kQuiesce:
+      refusal = do_quiesce();
+      break;
+  }
+  host_ = outer;
+  return refusal;
+}
+
+// ---- what the policy must do with a stack that is given up ----
+
+bool Machine::defers(RetireWhy why) const {
+  return policy_->claims.defers_shrunk && marking() && (why == RetireWhy::kShrunk || collector_.kind().concurrent);
+}
+
+ModelRetired Machine::retired_of(uint32_t g) const {
+  const ModelGoroutine& owner = model_.goroutines[g];
+  return {owner.stack, pool_->locate(owner.stack.lo), g, owner.generation, 0};
+}
+
+// Called before the pool gives the stack up, so that the model says what must become of it.
+void Machine::expect_given_back(const ModelRetired& retired, RetireWhy why) {
+  --model_.live_stacks;
+  model_.live_bytes -= retired.stack.bytes();
+  if (marking() && why == RetireWhy::kShrunk) model_.shrunk.add(retired);
+  if (defers(why) && !model_.deferred.full()) model_.deferred.add(retired);
+}
+
+// `old`: taken before the move, because afterwards its span may be anything.
+void Machine::expect_move(uint32_t g, ModelRetired old, RetireWhy why) {
+  ModelGoroutine& owner = expected(g);
+  const Stack fresh = goroutine(g).stack();
+  old.used = owner.used;
+  owner.stack = fresh;
+  ++model_.live_stacks;
+  model_.live_bytes += fresh.bytes();
+  expect_given_back(old, why);
+}
+
+// ---- mutators ----
+
+const char* Machine::do_spawn(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  if (expected(g).alive()) return "it lives already";
+  const size_t bytes = stack_bytes_of(operation.arg(1));
+  if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
+  ModelGoroutine& owner = expected(g);
+  const ModelRetired kept = retired_of(g);
+  const bool gives_back = owner.stack && owner.stack.bytes() != bytes;
+  const bool reuses = owner.stack && !gives_back;
+  if (gives_back) {
+    expect_given_back(kept, RetireWhy::kDead);
+    owner.stack = {};
+  }
+  owner.in_move = true;
+  const bool spawned = goroutine(g).spawn(*pool_, proc_, bytes, marking());
+  owner.in_move = false;
+  if (!spawned) return "the arena is exhausted";
+  const Stack stack = goroutine(g).stack();
+  if (reuses && stack != owner.stack) checker_.report(Invariant::kB2, "g%u did not reuse the stack it kept", g);
+  if (stack.bytes() != bytes) {
+    checker_.report(Invariant::kB2, "spawn g%u got %zu bytes, not %zu", g, stack.bytes(), bytes);
+  }
+  if (!reuses) {
+    ++model_.live_stacks;
+    model_.live_bytes += bytes;
+  }
+  owner.stack = stack;
+  owner.status = GoStatus::kRunning;
+  ++owner.generation;
+  owner.frames = 1;
+  owner.frame_bytes[0] = kFrameUnit;
+  owner.values[0] = 0;
+  owner.used = kFrameUnit;
+  owner.roots = {};
+  owner.shrunk_cycle = 0;
+  checker_.check_goroutine(g);
+  note("g%u lives on +0x%" PRIxPTR " (%zu bytes)%s", g, stack.lo - pool_->arena_base(), bytes, reuses ? ", reused" : "");
+  return nullptr;
+}
+
+void Machine::expect_exit(uint32_t g) {
+  ModelGoroutine& owner = expected(g);
+  const ModelRetired old = retired_of(g);
+  owner.status = GoStatus::kDead;
+  owner.frames = 0;
+  owner.used = 0;
+  owner.roots = {};
+  if (old.stack.bytes() == kStartStack) return;
+  expect_given_back(old, RetireWhy::kDead);
+  owner.stack = {};
+}
+
+const char* Machine::do_exit(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  if (expected(g).status != GoStatus::kRunning) return "it doesn't run";
+  if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
+  expect_exit(g);
+  expected(g).in_move = true;
+  goroutine(g).exit(*pool_, proc_, marking());
+  expected(g).in_move = false;
+  checker_.check_goroutine(g);
+  return nullptr;
+}
+
+// Grows `g` to at least new_bytes, for a frame of frame_bytes (0: grow alone); false if it must not or can't.
+bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
+  ModelGoroutine& owner = expected(g);
+  if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
+  const ModelRetired old = retired_of(g);
+  owner.in_move = true;
+  const bool grown = frame_bytes != 0 ? goroutine(g).call(*pool_, proc_, frame_bytes, marking())
+                                      : goroutine(g).grow(*pool_, proc_, new_bytes, marking());
+  owner.in_move = false;
+  if (checker_.failed()) return false;
+  const Stack fresh = goroutine(g).stack();
+  if (grown && fresh.bytes() != new_bytes) {
+    checker_.report(Invariant::kD3, "g%u grew from %zu to %zu bytes, the rule says %zu", g, old.stack.bytes(), fresh.bytes(),
+                    new_bytes);
+  }
+  if (grown) expect_move(g, old, RetireWhy::kGrown);
+  note("g%u %s from %zu to %zu bytes", g, grown ? "grew" : "could not grow", old.stack.bytes(), new_bytes);
+  return grown;
+}
+
+const char* Machine::do_call(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  ModelGoroutine& owner = expected(g);
+  if (owner.status != GoStatus::kRunning) return "it doesn't run";
+  if (owner.frames == kMaxFrames) return "its frames are at the model's limit";
+  const size_t frame = frame_bytes_of(operation.arg(1));
+  const size_t need = owner.used + frame + pool_->params().guard_bytes;
+  size_t bytes = owner.stack.bytes();
+  while (bytes < need) bytes *= 2;
+  if (bytes == owner.stack.bytes()) {
+    goroutine(g).call(*pool_, proc_, frame, marking());
+  } else if (!grow_to(g, bytes, frame)) {
+    return "the stack can't grow";
+  }
+  owner.frame_bytes[owner.frames] = static_cast<uint32_t>(frame);
+  owner.values[owner.frames++] = 0;
+  owner.used += static_cast<uint32_t>(frame);
+  checker_.check_goroutine(g);
+  return nullptr;
+}
+
+const char* Machine::do_return(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  ModelGoroutine& owner = expected(g);
+  if (owner.status != GoStatus::kRunning) return "it doesn't run";
+  if (owner.frames == 1) return "only its first frame is left";
+  for (uint32_t n = operation.arg(1) + 1; n > 0 && owner.frames > 1; --n) {
+    if (!goroutine(g).ret()) checker_.report(Invariant::kD2, "g%u has no caller where the program says %zu", g, owner.frames);
+    owner.used -= owner.frame_bytes[--owner.frames];
+    for (uint32_t& root : owner.roots) root = root > owner.used ? 0 : root;
+  }
+  checker_.check_goroutine(g);
+  return nullptr;
+}
+
+const char* Machine::do_grow(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  const ModelGoroutine& owner = expected(g);
+  if (owner.status != GoStatus::kRunning) return "it doesn't run";
+  const size_t bytes = owner.stack.bytes() * 2;
+  const bool allowed = bytes <= pool_->params().max_stack_bytes;
+  const bool grown = grow_to(g, bytes, 0);
+  if (grown && !allowed) checker_.report(Invariant::kD3, "g%u grew beyond the maximum, to %zu bytes", g, bytes);
+  checker_.check_goroutine(g);
+  return grown ? nullptr : "the stack can't grow";
+}
+
+const char* Machine::do_block(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  ModelGoroutine& owner = expected(g);
+  if (owner.status != GoStatus::kRunning) return "it doesn't run";
+  const WaitKind wait = static_cast<WaitKind>(operation.arg(1));
+  goroutine(g).block(wait);
+  owner.status = GoStatus::kWaiting;
+  const auto point = [&](RootKind kind, FrameWord word) { owner.roots[static_cast<size_t>(kind)] = owner.distance_of(word); };
+  if (wait != WaitKind::kSleep) point(RootKind::kElem, FrameWord::kValue);
+  if (wait == WaitKind::kSelect) point(RootKind::kSelectDone, FrameWord::kSelectDone);
+  point(RootKind::kContext, FrameWord::kLink);
+  checker_.check_goroutine(g);
+  return nullptr;
+}
+
+namespace {
+
+void forget_wait(ModelGoroutine& owner) {
+  for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) {
+    owner.roots[static_cast<size_t>(kind)] = 0;
+  }
+  owner.status = GoStatus::kRunning;
+}
+
+}  // namespace
+
+const char* Machine::do_wake(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  if (expected(g).status != GoStatus::kWaiting) return "it doesn't wait";
+  goroutine(g).wake();
+  forget_wait(expected(g));
+  checker_.check_goroutine(g);
+  return nullptr;
+}
+
+// The remote write is what may race with a move, so it may run inside one.
+const char* Machine::do_send(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (!mutators_run()) return kStopped;
+  ModelGoroutine& owner = expected(g);
+  if (owner.roots[static_cast<size_t>(RootKind::kElem)] == 0) return "it waits on no channel";
+  if (!nested_) host_ = {proc_, -1, -1};
+  const uint64_t value = (uint64_t{operation.arg(1)} << 32) | (index_ << 1) | 1;
+  const size_t frame = owner.frames - 1;
+  const bool sent = goroutine(g).send(value);
+  if (!sent) return "its stack is moving, or it is parking";
+  owner.values[frame] = value;
+  if (owner.status == GoStatus::kWaiting && !owner.in_move) forget_wait(owner);
+  note("0x%" PRIx64 " was written into g%u's frame %zu", value, g, frame);
+  checker_.check_goroutine(g);
+  return nullptr;
+}
+
+const char* Machine::do_push(Operation operation, bool push) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  ModelGoroutine& owner = expected(g);
+  if (owner.status != GoStatus::kRunning) return "it doesn't run";
+  const uint32_t records = operation.arg(1);
+  constexpr RootKind kKinds[] = {RootKind::kPanic, RootKind::kDefer, RootKind::kContext};
+  for (uint32_t i = 0; i < 3; ++i) {
+    if (records != i && !(records == 3 && i < 2)) continue;
+    uint32_t& root = owner.roots[static_cast<size_t>(kKinds[i])];
+    if (push) {
+      goroutine(g).push_record(kKinds[i]);
+      root = owner.distance_of(kKinds[i] == RootKind::kContext ? FrameWord::kLink : FrameWord::kSlot);
+    } else {
+      goroutine(g).pop_record(kKinds[i]);
+      root = 0;
+    }
+  }
+  checker_.check_goroutine(g);
+  return nullptr;
+}
+
+const char* Machine::do_status(Operation operation) {
+  const uint32_t g = operation.arg(0);
+  if (const char* refusal = mutator_refusal(g)) return refusal;
+  struct Change {
+    GoStatus from;
+    GoStatus to;
+  };
+  constexpr Change kChanges[] = {{GoStatus::kSyscall, GoStatus::kRunning},
+                                 {GoStatus::kRunning, GoStatus::kSyscall},
+                                 {GoStatus::kWaiting, GoStatus::kParking},
+                                 {GoStatus::kParking, GoStatus::kWaiting}};
+  const Change change = kChanges[operation.arg(1)];
+  if (expected(g).status != change.from) return "it is in another state";
+  goroutine(g).set_status(change.to);
+  expected(g).status = change.to;
+  return nullptr;
+}
+
+const char* Machine::do_heap_alloc(Operation operation) {
+  if (!mutators_run()) return kStopped;
+  const uint32_t slot = operation.arg(0);
+  if (model_.heap[slot] != 0) return "that heap slot is taken";
+  const uint32_t pages = operation.arg(1) + 1;
+  const bool zeroed = operation.arg(2) != 0;
+  const uintptr_t base = pool_->allocate_heap(pages, zeroed);
+  if (base == 0) return "the arena is exhausted";
+  const Location at = pool_->locate(base);
+  if (at.state != SpanState::kInUse || at.base != base || at.pages != pages) {
+    checker_.report(Invariant::kA7, "heap span +0x%" PRIxPTR ": %u pages %s, asked for %u", base - pool_->arena_base(),
+                    at.pages, kSpanStateNames[static_cast<size_t>(at.state)].data(), pages);
+  }
+  constexpr size_t kLine = 64;
+  for (uintptr_t line = base; zeroed && line < base + (uintptr_t{pages} << kPageShift); line += kLine) {
+    if (Goroutine::read(line) == 0) continue;
+    checker_.report(Invariant::kA9, "heap span +0x%" PRIxPTR " was issued as zeroed and holds 0x%" PRIx64 " at +0x%" PRIxPTR,
+                    base - pool_->arena_base(), Goroutine::read(line), line - pool_->arena_base());
+    break;
+  }
+  model_.heap[slot] = base;
+  model_.heap_pages[slot] = pages;
+  note("h%u is +0x%" PRIxPTR ", %u pages", slot, base - pool_->arena_base(), pages);
+  return nullptr;
+}
+
+const char* Machine::do_heap_free(Operation operation) {
+  // Objects are freed by sweeping, never while a mark runs (A1).
+  if (collector_.phase() != Phase::kOff) return "a cycle runs; heap spans are swept after it";
+  uintptr_t& base = model_.heap[operation.arg(0)];
+  if (base == 0) return "that heap slot is empty";
+  pool_->free_heap(base);
+  base = 0;
+  return nullptr;
+}
+
+const char* Machine::do_proc(Operation operation) {
+  const int proc = static_cast<int>(operation.arg(0));
+  if (proc >= pool_->params().procs) return "there is no such processor";
+  proc_ = proc;
+  return nullptr;
+}
+
+const char* Machine::do_flush(Operation operation) {
+  const int proc = static_cast<int>(operation.arg(0));
+  if (proc >= pool_->params().procs) return "there is no such processor";
+  if (!mutators_run()) return kStopped;
+  if (nested_ && host_.proc == proc) return kBusy;
+  if (!nested_) host_ = {proc, -1, -1};
+  pool_->flush_cache(proc);
+  return nullptr;
+}
+
+const char* Machine::do_release() {
+  note("%" PRIu64 " bytes given back to the system", pool_->release_idle());
+  return nullptr;
+}
+
+// ---- the collector ----
+
+const char* Machine::do_gc_begin(Operation operation) {
+  if (nested_) return kNeedsStop;
+  if (collector_.phase() != Phase::kOff) return "a cycle runs already";
+  const int markers = std::min(static_cast<int>(operation.arg(0)) + 1, kMachineMarkers);
+  const bool concurrent = concurrent_ && policy_->claims.concurrent_mark;
+  model_.shrunk.clear();
+  collector_.begin({markers, concurrent});
+  ++verdict_.cycles;
+  checker_.note_mark_began();
+  note("cycle %u: %d markers%s", collector_.cycle(), markers, concurrent ? ", mutators run" : "");
+  return nullptr;
+}
+
+// One goroutine's root job, against what the rule says must come of it. False if a nested operation must not run it.
+bool Machine::marker_job(uint32_t marker, uint32_t g) {
+  if (nested_ && host_.goroutine == static_cast<int>(g)) return false;
+  ModelGoroutine& owner = expected(g);
+  const PoolParams& params = pool_->params();
+  const bool had_stack = static_cast<bool>(owner.stack);
+  const size_t bytes = owner.stack.bytes();
+  const size_t counted = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
+  const bool movable = owner.status == GoStatus::kRunning || owner.status == GoStatus::kWaiting;
+  if (!nested_) host_ = {kNoProc, static_cast<int>(marker), static_cast<int>(g)};
+  const bool dead = !owner.alive();
+  const ModelRetired old = retired_of(g);
+  owner.in_move = true;
+  const JobResult job = collector_.run_goroutine_job(static_cast<int>(marker), g);
+  owner.in_move = false;
+  if (dead && had_stack && job.claimed) {
+    expect_given_back(old, RetireWhy::kDead);
+    owner.stack = {};
+  }
+  if (checker_.failed() || dead || !job.claimed) return true;
+  note("m%u: g%u %s", marker, g, kShrinkResultNames[static_cast<size_t>(job.shrink)].data());
+  if (job.shrink == ShrinkResult::kShrunk) {
+    ++verdict_.shrinks;
+    const Stack fresh = goroutine(g).stack();
+    if (owner.shrunk_cycle == collector_.cycle()) {
+      checker_.report(Invariant::kD9, "g%u was halved twice in cycle %u", g, collector_.cycle());
+    } else if (fresh.bytes() * 2 != bytes || fresh.bytes() < kMinStackBytes || counted >= bytes / 4) {
+      checker_.report(Invariant::kD3, "g%u shrank from %zu to %zu bytes with %zu counted as used", g, bytes, fresh.bytes(),
+                      counted);
+    } else if (!movable) {
+      checker_.report(Invariant::kD10, "g%u was moved while %s", g, kGoStatusNames[static_cast<size_t>(owner.status)].data());
+    }
+    owner.shrunk_cycle = collector_.cycle();
+    expect_move(g, old, RetireWhy::kShrunk);
+  } else if (movable && !nested_ && bytes > kMinStackBytes && counted < bytes / 4 &&
+             job.shrink == ShrinkResult::kInUse) {
+    checker_.report(Invariant::kD3, "g%u was not shrunk: %zu of %zu bytes counted as used", g, counted, bytes);
+  }
+  checker_.check_goroutine(g);
+  return true;
+}
+
+const char* Machine::do_shrink(Operation operation) {
+  const uint32_t marker = operation.arg(0);
+  const uint32_t g = operation.arg(1);
+  if (const char* refusal = marker_refusal(marker)) return refusal;
+  return marker_job(marker, g) ? nullptr : kBusy;
+}
+
+const char* Machine::do_gc_mark(Operation operation) {
+  const uint32_t marker = operation.arg(0);
+  if (const char* refusal = marker_refusal(marker)) return refusal;
+  if (!collector_.jobs_left()) return "no root job is left";
+  for (uint32_t n = operation.arg(1) + 1; n > 0 && collector_.jobs_left() && !checker_.failed(); --n) {
+    const uint32_t job = collector_.next_job();
+    if (job >= kFixedJobs) {
+      if (!marker_job(marker, job - kFixedJobs)) return kBusy;
+      collector_.skip_job();
+      continue;
+    }
+    if (!nested_) host_ = {kNoProc, static_cast<int>(marker), -1};
+    if (collector_.run_next_job(static_cast<int>(marker)).flushed && !nested_) checker_.note_flushed(true);
+  }
+  return nullptr;
+}
+
+const char* Machine::do_load(Operation operation) {
+  const uint32_t marker = operation.arg(0);
+  const uint32_t g = operation.arg(1);
+  if (const char* refusal = marker_refusal(marker)) return refusal;
+  if (operation.arg(2) >= kRootKinds) return "there is no such record";
+  const RootKind kind = static_cast<RootKind>(operation.arg(2));
+  if (!collector_.load(static_cast<int>(marker), g, kind)) return "the record is empty, or the marker's hands are full";
+  const Held& held = collector_.held(static_cast<int>(marker));
+  note("m%u holds +0x%" PRIxPTR " (%s of g%u)", marker, held.pointer - pool_->arena_base(),
+       kRootNames[operation.arg(2)].data(), g);
+  if (held.at_load.state != SpanState::kStack) {
+    checker_.report(Invariant::kA3, "marker m%u LOADed %s of g%u: +0x%" PRIxPTR " lies in a %s span", marker,
+                    kRootNames[operation.arg(2)].data(), g, held.pointer - pool_->arena_base(),
+                    kSpanStateNames[static_cast<size_t>(held.at_load.state)].data());
+  }
+  return nullptr;
+}
+
+const char* Machine::do_resolve(Operation operation) {
+  const uint32_t marker = operation.arg(0);
+  if (const char* refusal = marker_refusal(marker)) return refusal;
+  const Resolved resolved = collector_.resolve(static_cast<int>(marker));
+  if (resolved == Resolved::kNothing) return "the marker holds no pointer";
+  note("m%u: %s", marker, resolved == Resolved::kStack ? "a stack, ignored" : "not a stack");
+  if (resolved == Resolved::kObject) {
+    checker_.report(Invariant::kA3, "marker m%u marked an object that is none: its pointer was into a stack", marker);
+  }
+  return nullptr;
+}
+
+// Finishes the mark phase: every job, every held pointer, then the pause's part of the drain.
+bool Machine::end_cycle() {
+  const int markers = collector_.kind().markers;
+  for (int turn = 0; collector_.jobs_left() && !checker_.failed(); ++turn) {
+    const uint32_t marker = static_cast<uint32_t>(turn % markers);
+    const uint32_t job = collector_.next_job();
+    if (job >= kFixedJobs) {
+      marker_job(marker, job - kFixedJobs);
+      collector_.skip_job();
+    } else if (collector_.run_next_job(static_cast<int>(marker)).flushed) {
+      checker_.note_flushed(true);
+    }
+    checker_.check_step(false);
+  }
+  for (int marker = 0; marker < markers; ++marker) collector_.resolve(marker);
+  if (!checker_.check_step(false) || !checker_.check_mark_ended()) return false;
+  host_ = {};
+  collector_.end_mark();
+  if (policy_->claims.empties_in_pause) model_.deferred.clear();
+  if (!policy_->claims.empties_in_pause || checker_.failed()) return !checker_.failed();
+  return checker_.check_step(false) && checker_.check_quiescent(false);
+}
+
+const char* Machine::do_gc_end() {
+  if (nested_) return kNeedsStop;
+  if (!marking()) return kNoMark;
+  end_cycle();
+  return nullptr;
+}
+
+const char* Machine::do_restart() {
+  if (nested_) return kNeedsStop;
+  if (collector_.phase() != Phase::kMarked) return "no cycle has ended";
+  checker_.note_flushed(false);
+  collector_.restart();
+  return nullptr;
+}
+
+const char* Machine::do_drain(size_t budget) {
+  if (collector_.phase() != Phase::kOff) return kStopped;
+  if (nested_) return kBusy;  // a drain's own account of what it freed would not be settled yet
+  if (!pool_->drain_pending()) return "nothing is deferred";
+  const size_t freed = pool_->drain_step(budget);
+  if (budget != 0 && policy_->claims.defers_shrunk && freed > budget) {
+    checker_.report(Invariant::kC8, "a drain step with a budget of %zu freed %zu stacks", budget, freed);
+  }
+  checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0);
+  if (!pool_->drain_pending() && !checker_.failed()) checker_.check_quiescent(false);
+  note("%zu freed", freed);
+  return nullptr;
+}
+
+const char* Machine::do_at(Operation operation) {
+  if (nested_) return kBusy;
+  const uint32_t point = operation.arg(0);
+  if (point >= kYieldPoints.size()) return "there is no such yield point";
+  if (kYieldPoints[point].locked) return "a lock is held there: nothing else can run in one thread";
+  armed_ = true;
+  armed_point_ = static_cast<Yield>(point);
+  armed_count_ = operation.arg(1) + 1;
+  return nullptr;
+}
+
+bool Machine::drain_all() {
+  // Every step frees at least one stack or ends a pass, so this many are enough (F4).
+  for (size_t steps = 0; pool_->drain_pending(); ++steps) {
+    if (steps > kMaxRetired + 1) return checker_.report(Invariant::kF4, "the drain does not end after %zu steps", steps);
+    const size_t freed = pool_->drain_step(0);
+    if (!checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0)) return false;
+  }
+  return checker_.check_quiescent(false);
+}
+
+const char* Machine::do_quiesce() {
+  if (nested_) return kNeedsStop;
+  if (marking() && !end_cycle()) return nullptr;
+  do_restart();
+  drain_all();
+  return nullptr;
+}
+
+// Everything dies, through the front door: one more cycle gives back what dead goroutines kept.
+bool Machine::kill_all() {
+  for (uint32_t g = 0; g < kGoroutines; ++g) {
+    ModelGoroutine& owner = expected(g);
+    if (!owner.alive()) continue;
+    if (owner.status == GoStatus::kParking || owner.status == GoStatus::kWaiting) {
+      goroutine(g).wake();
+    } else {
+      goroutine(g).set_status(GoStatus::kRunning);
+    }
+    expect_exit(g);
+    goroutine(g).exit(*pool_, 0, false);
+  }
+  for (uintptr_t& base : model_.heap) {
+    if (base != 0) pool_->free_heap(base);
+    base = 0;
+  }
+  collector_.begin({1, false});
+  checker_.note_mark_began();
+  if (!end_cycle()) return false;
+  do_restart();
+  return drain_all();
+}
+
+void Machine::finish() {
+  do_quiesce();
+  if (checker_.failed() || !kill_all()) return;
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+  checker_.check_quiescent(true);
+}
+
+size_t Machine::format_span_map(char* buffer, size_t capacity) const {
+  class Printer final : public WalkVisitor {
+   public:
+    Printer(char* buffer, size_t capacity, uintptr_t base) : buffer_(buffer), capacity_(capacity), base_(base) {}
+    void span(const SpanView& view) override {
+      if (size_ >= capacity_) return;
+      const auto name = kSpanStateNames[static_cast<size_t>(view.state)];
+      const int written =
+          view.state == SpanState::kStack
+              ? std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " %4u pages  %-6s generation %u, %u of %u slots of %u bytes out\n",
+                              view.base - base_, view.pages, name.data(), view.generation, view.out, view.capacity,
+                              view.slot_bytes)
+              : std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " %4u pages  %s\n", view.base - base_,
+                              view.pages, name.data());
+      if (written > 0) size_ = std::min(capacity_, size_ + static_cast<size_t>(written));
+    }
+    void slot(const SlotView&) override {}
+    void fault(WalkFault fault, uintptr_t address) override {
+      if (size_ >= capacity_) return;
+      const int written = std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " damaged: %s\n",
+                                        address == 0 ? 0 : address - base_, kWalkFaultNames[static_cast<size_t>(fault)].data());
+      if (written > 0) size_ = std::min(capacity_, size_ + static_cast<size_t>(written));
+    }
+    size_t size() const { return size_; }
+
+   private:
+    char* buffer_;
+    size_t capacity_;
+    uintptr_t base_;
+    size_t size_ = 0;
+  };
+  Printer printer(buffer, capacity, pool_->arena_base());
+  pool_->walk(printer);
+  return std::min(printer.size(), capacity - 1);
+}
+
+}  // namespace stackdrain

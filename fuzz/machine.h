@@ -1,0 +1,168 @@
+// Machine: runs a program against one pool, keeps the model beside it, and asks the checker after every operation.
+//
+// No input is invalid: an operation that makes no sense in the state it meets is a counted no-op with a reason. Everything
+// lives in one static world that is reset in place: same input, same result, in any order and process; no heap allocation after the
+// first use of a policy. One machine a process, one thread.
+//
+// Interleaving. `at POINT n` arms the machine: while the NEXT operation (the host) runs, the n operations behind it run inside it
+// when the host first reaches that yield point; if it never does they run after it, as usual. What may run inside: whatever another marker,
+// processor or goroutine could do there. A nested operation is a no-op when it would need the host's processor, its
+// marker or its goroutine (send and load excepted: that is the race), or a stopped world.
+//
+// At the program's end the machine finishes the cycle, drains, kills everything and flushes, and checks that nothing is left (E6).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "fuzz/checker.h"
+#include "fuzz/model.h"
+#include "fuzz/program.h"
+#include "target/arena.h"
+#include "target/collector.h"
+#include "target/drain/policies.h"
+#include "target/goroutine.h"
+#include "target/yield.h"
+
+namespace stackdrain {
+
+// Operations of a program that are run at most; what is beyond is ignored, so that time is bounded by construction.
+inline constexpr size_t kMaxOperations = 4096;
+
+// What one operation did.
+struct Outcome {
+  const char* no_op = nullptr;  // why nothing happened, or nullptr
+  std::array<char, 160> story{};  // for people; only filled when somebody observes
+};
+
+// Told after each operation; for explain. Nothing is formatted without an observer.
+class MachineObserver {
+ public:
+  virtual void operation(size_t index, Operation operation, bool nested, const Outcome& outcome) = 0;
+
+ protected:
+  ~MachineObserver() = default;
+};
+
+struct Verdict {
+  bool violated = false;
+  Violation violation;
+  size_t index = 0;         // the operation it was seen at; == operations: at the end of the program
+  size_t operations = 0;    // in the program
+  size_t no_ops = 0;
+  uint64_t shrinks = 0;
+  uint64_t cycles = 0;
+};
+
+class Machine final : private YieldHook {
+ public:
+  Machine();
+  // Runs the program; the verdict stays valid until the next run.
+  const Verdict& run(ProgramView program, const PolicyRow& policy, MachineObserver* observer = nullptr);
+  // The span map now, one line a span; for reports. Writes at most `capacity` characters; allocates nothing.
+  size_t format_span_map(char* buffer, size_t capacity) const;
+  // The operation under way or last run, and the program: for a crash handler.
+  size_t current_index() const { return index_; }
+  const AnyPool* pool() const { return pool_; }
+  const Collector& collector() const { return collector_; }
+
+ private:
+  static constexpr size_t kArenaBytes = size_t{8} << 20;
+  // What the operation under way occupies, so that a nested one keeps away from it.
+  struct Host {
+    Proc proc = kNoProc;
+    int marker = -1;
+    int goroutine = -1;
+  };
+
+  void at(Yield point) override;
+
+  void reset(ProgramView program, const PolicyRow& policy);
+  void choose_pool(const PolicyRow& policy);
+  void run_all();
+  void run_one(size_t index);
+  void run_nested();
+  void finish();
+  bool check_after(bool changed_phase);
+  const char* execute(Operation operation);
+  void note(const char* format, ...) __attribute__((format(printf, 2, 3)));
+  bool mutators_run() const;
+  bool marking() const { return collector_.phase() == Phase::kMark; }
+  const char* mutator_refusal(uint32_t goroutine) const;
+  const char* marker_refusal(uint32_t marker) const;
+  Goroutine& goroutine(uint32_t g) { return goroutines_[g]; }
+  ModelGoroutine& expected(uint32_t g) { return model_.goroutines[g]; }
+
+  const char* do_spawn(Operation operation);
+  const char* do_exit(Operation operation);
+  const char* do_call(Operation operation);
+  const char* do_return(Operation operation);
+  const char* do_grow(Operation operation);
+  const char* do_shrink(Operation operation);
+  const char* do_block(Operation operation);
+  const char* do_wake(Operation operation);
+  const char* do_send(Operation operation);
+  const char* do_push(Operation operation, bool push);
+  const char* do_heap_alloc(Operation operation);
+  const char* do_heap_free(Operation operation);
+  const char* do_proc(Operation operation);
+  const char* do_flush(Operation operation);
+  const char* do_gc_begin(Operation operation);
+  const char* do_gc_mark(Operation operation);
+  const char* do_load(Operation operation);
+  const char* do_resolve(Operation operation);
+  const char* do_gc_end();
+  const char* do_restart();
+  const char* do_drain(size_t budget);
+  const char* do_at(Operation operation);
+  const char* do_status(Operation operation);
+  const char* do_release();
+  const char* do_quiesce();
+
+  bool grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes);
+  bool marker_job(uint32_t marker, uint32_t g);
+  void expect_exit(uint32_t g);
+  void expect_move(uint32_t g, ModelRetired old, RetireWhy why);
+  void expect_given_back(const ModelRetired& retired, RetireWhy why);
+  ModelRetired retired_of(uint32_t g) const;
+  bool defers(RetireWhy why) const;
+  bool end_cycle();
+  bool drain_all();
+  bool kill_all();
+
+  // One a policy, made at its first use and kept: its arena's mapping is the process's only one.
+  struct Slot {
+    std::unique_ptr<Arena> arena;
+    std::unique_ptr<AnyPool> pool;
+  };
+  std::array<Slot, 32> slots_;  // by row of policies()
+  AnyPool* pool_ = nullptr;
+  const PolicyRow* policy_ = nullptr;
+  std::array<Goroutine, kGoroutines> goroutines_;
+  Collector collector_;
+  Model model_;
+  Checker checker_;
+  Verdict verdict_;
+  MachineObserver* observer_ = nullptr;
+  Outcome outcome_;
+
+  ProgramView program_{nullptr, 0};
+  size_t length_ = 0;
+  size_t index_ = 0;
+  size_t next_ = 0;
+  bool concurrent_ = false;
+  bool nested_ = false;
+  Proc proc_ = 0;
+  Host host_;
+  size_t since_walk_ = 0;
+  // Armed by `at`: the next operation is the host.
+  bool armed_ = false;
+  Yield armed_point_ = Yield::kCopyAlloc;
+  size_t armed_count_ = 0;
+  bool live_hook_ = false;
+};
+
+}  // namespace stackdrain

@@ -1,0 +1,155 @@
+#include "fuzz/machine.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "target/defects.h"
+
+namespace stackdrain {
+namespace {
+
+Machine& machine() {
+  static Machine instance;
+  return instance;
+}
+
+Verdict run(std::string_view text, std::string_view policy) {
+  std::vector<uint8_t> bytes;
+  const auto error = parse_text(text, bytes);
+  EXPECT_FALSE(error.has_value()) << (error ? error->message : "");
+  return machine().run({bytes.data(), bytes.size()}, *find_policy(policy));
+}
+
+std::vector<uint8_t> random_program(uint32_t seed, size_t operations) {
+  std::mt19937 random(seed);
+  std::vector<uint8_t> bytes;
+  for (size_t i = 0; i < operations; ++i) {
+    const uint32_t code = random() % kOperations.size();
+    const uint16_t word = encode_operation({static_cast<uint8_t>(code), static_cast<uint16_t>(random() & 0x3ff)});
+    bytes.push_back(static_cast<uint8_t>(word & 0xff));
+    bytes.push_back(static_cast<uint8_t>(word >> 8));
+  }
+  return bytes;
+}
+
+std::string verdict_text(const Verdict& verdict) {
+  return verdict.violated ? std::string(id_of(verdict.violation.invariant)) + " at " + std::to_string(verdict.index) +
+                                ": " + verdict.violation.message.data()
+                          : "pass";
+}
+
+constexpr std::string_view kRace =
+    "world seed orders=4 locks=one stopped procs=1 arena=1M hold=whole\n"
+    "spawn g1 16K\nblock g1 recv\ngc-begin 2\nload m0 g1 elem\nshrink m1 g1\nresolve m0\ngc-end\nrestart\ndrain 0\n";
+
+TEST(Machine, TheRaceIsReportedUnderImmediateOnly) {
+  for (const PolicyRow& policy : policies()) {
+    const Verdict verdict = run(kRace, policy.name);
+    EXPECT_EQ(verdict.violated, !policy.claims.sound) << policy.name << ": " << verdict_text(verdict);
+    if (!verdict.violated) continue;
+    EXPECT_EQ(id_of(verdict.violation.invariant), "A3");
+    EXPECT_EQ(verdict.index, 5u);
+    EXPECT_NE(std::string_view(verdict.violation.message.data()).find("marker m0 holds"), std::string_view::npos);
+  }
+}
+
+// The deterministic script: six places of RESOLVE, last in its span or not, either neighbour free or not. Only the immediate
+// policy, with RESOLVE after the free, with the last stack of the span, may report.
+TEST(Machine, EveryPlaceOfResolve) {
+#if STACKDRAIN_YIELDS
+  const std::string_view places[] = {"alloc", "adjust", "copy", "swap", "free", ""};
+  for (const PolicyRow& policy : policies()) {
+    for (const std::string_view place : places) {
+      for (const bool last : {true, false}) {
+        for (const bool neighbour : {true, false}) {
+          std::string text = "world seed orders=4 locks=one stopped procs=1 arena=1M hold=whole\n";
+          text += neighbour ? "" : "spawn g3 64K\n";
+          text += "spawn g1 16K\n";
+          text += last ? "" : "spawn g2 16K\n";
+          text += neighbour ? "" : "spawn g4 64K\n";
+          text += "block g1 recv\ngc-begin 2\nload m0 g1 elem\n";
+          text += place.empty() ? "shrink m1 g1\nresolve m0\n"
+                                : "at " + std::string(place) + " 1\nshrink m1 g1\nresolve m0\n";
+          const bool after_free = place == "free" || place.empty();
+          const Verdict verdict = run(text, policy.name);
+          EXPECT_EQ(verdict.violated, !policy.claims.sound && after_free && last)
+              << policy.name << " " << place << ": " << verdict_text(verdict);
+          EXPECT_EQ(verdict.no_ops, 0u);
+        }
+      }
+    }
+  }
+#else
+  EXPECT_EQ(run("at free 1\nnop\nnop\n", "serial").no_ops, 0u);  // without yield points they run in order
+#endif
+}
+
+TEST(Machine, EachRecordKindIsARoot) {
+  for (const std::string_view record : {"elem", "selectdone", "context"}) {
+    const std::string text = "spawn g1 64K\nblock g1 select\ngc-begin 2\nload m0 g1 " + std::string(record) +
+                             "\nshrink m1 g1\nresolve m0\n";
+    EXPECT_EQ(verdict_text(run(text, "serial")), "pass");
+    EXPECT_EQ(id_of(run(text, "immediate").violation.invariant), "A3") << record;
+  }
+  for (const std::string_view record : {"panic", "defer"}) {
+    const std::string text = "spawn g1 64K\npush g1 both\ngc-begin 2\nload m0 g1 " + std::string(record) +
+                             "\nshrink m1 g1\nresolve m0\n";
+    EXPECT_EQ(verdict_text(run(text, "serial")), "pass");
+    EXPECT_EQ(id_of(run(text, "immediate").violation.invariant), "A3") << record;
+  }
+}
+
+TEST(Machine, SoundPoliciesPassRandomPrograms) {
+  for (const PolicyRow& policy : policies()) {
+    if (!policy.claims.sound) continue;
+    for (uint32_t seed = 0; seed < 400; ++seed) {
+      const std::vector<uint8_t> bytes = random_program(seed, 300);
+      const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, policy);
+      ASSERT_FALSE(verdict.violated) << policy.name << " seed " << seed << ": " << verdict_text(verdict) << "\n"
+                                     << to_text({bytes.data(), bytes.size()});
+    }
+  }
+}
+
+TEST(Machine, SameInputSameResultInAnyOrder) {
+  std::vector<std::string> first;
+  for (uint32_t seed = 0; seed < 60; ++seed) {
+    const std::vector<uint8_t> bytes = random_program(seed, 200);
+    const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, *find_policy("immediate"));
+    first.push_back(verdict_text(verdict) + std::to_string(verdict.no_ops) + " " + std::to_string(verdict.shrinks));
+  }
+  for (uint32_t seed = 60; seed-- > 0;) {
+    const std::vector<uint8_t> bytes = random_program(seed, 200);
+    const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, *find_policy("immediate"));
+    EXPECT_EQ(verdict_text(verdict) + std::to_string(verdict.no_ops) + " " + std::to_string(verdict.shrinks),
+              first[seed]);
+  }
+}
+
+TEST(Machine, SenselessOperationsAreCountedNoOps) {
+  const Verdict verdict = run("exit g1\nresolve m0\ngc-end\nrestart\nreserved 40 3\nheap-free h1\nspawn g1 2K\nspawn g1 2K\n",
+                              "serial");
+  EXPECT_FALSE(verdict.violated);
+  EXPECT_EQ(verdict.no_ops, 7u);
+}
+
+TEST(Machine, ExhaustedArenaIsNoViolation) {
+  std::string text = "world seed orders=3 locks=one stopped procs=1 arena=1M hold=whole\n";
+  for (int g = 0; g < 16; ++g) text += "spawn g" + std::to_string(g) + " 256K\n";
+  const Verdict verdict = run(text, "serial");
+  EXPECT_EQ(verdict_text(verdict), "pass");
+  EXPECT_EQ(verdict.no_ops, 12u);  // four fit into 1 MiB
+}
+
+TEST(Machine, NestedOperationsKeepAwayFromTheirHost) {
+  // Inside g1's growth on p0: another mutator on p0 is busy, a send to the moving stack is refused.
+  const Verdict verdict = run("spawn g1 2K\nspawn g2 2K\nat copy 2\ngrow g1\ngrow g2\nwake g1\n", "serial");
+  EXPECT_EQ(verdict_text(verdict), "pass");
+#if STACKDRAIN_YIELDS
+  EXPECT_EQ(verdict.no_ops, 2u);
+#endif
+}
+
+}  // namespace
+}  // namespace stackdrain

@@ -1,0 +1,110 @@
+// policy_fuzzer: one program against one policy, or, when none is chosen, against each sound one in turn.
+//
+// STACKDRAIN_POLICY and STACKDRAIN_DEFECT in the environment choose a policy and a planted defect by name (OSS-Fuzz runs it with
+// neither). Deterministic: all state is reset in place. Silent on the happy path; a finding prints the invariant, the
+// operation, the program as text and the span map, then aborts. Works under libFuzzer and under AFL++'s driver; uses no
+// custom mutator.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "fuzz/explain.h"
+#include "fuzz/machine.h"
+#include "target/defects.h"
+#include "target/drain/policies.h"
+
+#if STACKDRAIN_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace stackdrain {
+namespace {
+
+Machine& machine() {
+  static Machine& instance = *new Machine;  // lives as long as the process
+  return instance;
+}
+
+ProgramView current_program{nullptr, 0};
+const PolicyRow* current_policy = nullptr;
+
+// When a sanitizer, not the checker, stops the process: say which operation that was.
+[[maybe_unused]] void print_on_death() {
+  if (current_policy == nullptr) return;
+  Verdict verdict;
+  verdict.index = machine().current_index();
+  verdict.operations = current_program.size();
+  std::fprintf(stderr, "a sanitizer stopped operation %zu of %zu (policy %s)\n", verdict.index, verdict.operations,
+               current_policy->name.data());
+  char text[kMaxOperationText];
+  for (size_t i = 0; i < verdict.operations && i <= verdict.index; ++i) {
+    format_operation(current_program[i], text, sizeof text);
+    std::fprintf(stderr, "%4zu  %s\n", i, text);
+  }
+}
+
+// The chosen policy, nullptr for all sound ones. An unknown name ends the process with exit code 2.
+const PolicyRow* chosen_policy() {
+  const char* name = std::getenv("STACKDRAIN_POLICY");
+  if (name == nullptr || name[0] == 0) return nullptr;
+  const PolicyRow* row = find_policy(name);
+  if (row != nullptr) return row;
+  std::fprintf(stderr, "STACKDRAIN_POLICY: no policy is called '%s'; see: stackdrain list policies\n", name);
+  std::exit(2);
+}
+
+void plant_chosen_defect() {
+  const char* name = std::getenv("STACKDRAIN_DEFECT");
+  if (name == nullptr || name[0] == 0) return;
+#if STACKDRAIN_DEFECTS
+  for (size_t i = 0; i < kDefects.size(); ++i) {
+    if (kDefects[i].name != name) continue;
+    planted_defect = static_cast<Defect>(i);
+    return;
+  }
+  std::fprintf(stderr, "STACKDRAIN_DEFECT: no defect is called '%s'; see: stackdrain list defects\n", name);
+#else
+  std::fprintf(stderr, "STACKDRAIN_DEFECT: this build has no planted defects; build with -DSTACKDRAIN_DEFECTS=ON\n");
+#endif
+  std::exit(2);
+}
+
+void run(ProgramView program, const PolicyRow& policy) {
+  current_policy = &policy;
+  const Verdict& verdict = machine().run(program, policy);
+  if (!verdict.violated) return;
+  print_finding(stderr, program, policy, verdict, machine());
+  current_policy = nullptr;
+  std::abort();
+}
+
+}  // namespace
+}  // namespace stackdrain
+
+extern "C" int LLVMFuzzerInitialize(int*, char***);
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  stackdrain::plant_chosen_defect();
+  stackdrain::chosen_policy();
+#if STACKDRAIN_ASAN
+  __sanitizer_set_death_callback(stackdrain::print_on_death);
+#endif
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace stackdrain;
+  static const PolicyRow* const chosen = chosen_policy();
+  const ProgramView program(data, size);
+  current_program = program;
+  if (chosen != nullptr) {
+    run(program, *chosen);
+    return 0;
+  }
+  for (const PolicyRow& policy : policies()) {
+    if (policy.claims.sound) run(program, policy);
+  }
+  return 0;
+}

@@ -1,0 +1,291 @@
+// stackdrain_tool: the verbs that look at programs and traces: run, explain, ops, replay, list. The `stackdrain` command calls it.
+//
+// Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage or bad input (one line on standard error).
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "fuzz/explain.h"
+#include "fuzz/machine.h"
+#include "fuzz/replay_tool.h"
+#include "fuzz/tool.h"
+#include "target/defects.h"
+
+ABSL_FLAG(std::string, policy, "", "a policy's name, 'all' or 'sound'");
+ABSL_FLAG(std::string, defect, "", "a planted defect to switch on");
+ABSL_FLAG(std::string, preset, "go1.19", "replay: the pool's parameters, seed or go1.19");
+ABSL_FLAG(std::string, out, "-", "ops: where to write; '-' is standard output");
+ABSL_FLAG(std::string, fuzzer, "policy_fuzzer", "explain: the fuzzer that the input is of");
+ABSL_FLAG(bool, expect, false, "run: hold the file to its '# expect:' lines");
+ABSL_FLAG(bool, json, false, "one machine-readable object instead of a table");
+ABSL_FLAG(bool, names, false, "list: names only, one a line");
+ABSL_FLAG(bool, all_cycles, false, "replay: a row for every cycle");
+
+namespace stackdrain {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+// A finding as one JSON object; the message holds no character that needs escaping but quotes never occur in it either.
+void print_json(const std::string& path, const PolicyRow& policy, const Verdict& verdict) {
+  std::printf("{\"input\":\"%s\",\"policy\":\"%s\",\"violated\":%s,\"operations\":%zu,\"no_ops\":%zu", path.c_str(),
+              policy.name.data(), verdict.violated ? "true" : "false", verdict.operations, verdict.no_ops);
+  if (verdict.violated) {
+    std::printf(",\"invariant\":\"%s\",\"index\":%zu,\"message\":\"%s\"", id_of(verdict.violation.invariant).data(),
+                verdict.index, verdict.violation.message.data());
+  }
+  std::printf("}\n");
+}
+
+bool run_one(Machine& machine, const std::string& path, const std::vector<uint8_t>& bytes, const PolicyRow& policy) {
+  const ProgramView program(bytes.data(), bytes.size());
+  const Verdict& verdict = machine.run(program, policy);
+  if (absl::GetFlag(FLAGS_json)) {
+    print_json(path, policy, verdict);
+  } else if (!verdict.violated) {
+    std::printf("%-20s passes   %zu operations, %zu no-ops, %llu cycles, %llu stacks shrunk\n", policy.name.data(),
+                verdict.operations, verdict.no_ops, static_cast<unsigned long long>(verdict.cycles),
+                static_cast<unsigned long long>(verdict.shrinks));
+  } else {
+    std::printf("%-20s VIOLATES %s at operation %zu (`", policy.name.data(), id_of(verdict.violation.invariant).data(),
+                verdict.index);
+    char text[kMaxOperationText] = "the end";
+    if (verdict.index < program.size()) format_operation(program[verdict.index], text, sizeof text);
+    std::printf("%s`)\n    %s\n", text, verdict.violation.message.data());
+  }
+  return !verdict.violated;
+}
+
+// ---- expectations: `# expect: POLICY|sound pass|ID[|ID…]` and `# expect: defect=NAME POLICY ID[|ID…]` ----
+
+struct Expectation {
+  std::string defect;
+  std::string policy;
+  std::vector<std::string> verdicts;
+};
+
+std::vector<Expectation> read_expectations(const std::string& path) {
+  std::vector<Expectation> expectations;
+  size_t number = 0;
+  for (const std::string line : absl::StrSplit(read_file(path), '\n')) {
+    ++number;
+    const std::string_view prefix = "# expect: ";
+    if (!line.starts_with(prefix)) continue;
+    std::vector<std::string> words = absl::StrSplit(line.substr(prefix.size()), ' ', absl::SkipEmpty());
+    Expectation expectation;
+    if (!words.empty() && words[0].starts_with("defect=")) {
+      expectation.defect = words[0].substr(7);
+      words.erase(words.begin());
+    }
+    if (words.size() != 2) {
+      throw InputError(absl::StrCat(path, ":", number, ": expect wants [defect=NAME] POLICY pass|ID[|ID]"));
+    }
+    expectation.policy = words[0];
+    expectation.verdicts = absl::StrSplit(words[1], '|');
+    expectations.push_back(expectation);
+  }
+  if (expectations.empty()) throw InputError(path + ": has no '# expect:' line; say what must come of it");
+  return expectations;
+}
+
+bool meets(Machine& machine, const std::string& path, const std::vector<uint8_t>& bytes,
+           const Expectation& expectation) {
+  plant_defect(expectation.defect.empty() ? "none" : expectation.defect);
+  bool all = true;
+  for (const PolicyRow* policy : choose_policies(expectation.policy)) {
+    const Verdict& verdict = machine.run({bytes.data(), bytes.size()}, *policy);
+    const std::string got(verdict.violated ? id_of(verdict.violation.invariant) : "pass");
+    bool met = false;
+    for (const std::string& wanted : expectation.verdicts) met = met || wanted == got;
+    if (!met) {
+      std::printf("%s: %s%s: expected %s, got %s%s%s\n", path.c_str(), policy->name.data(),
+                  expectation.defect.empty() ? "" : (" with defect " + expectation.defect).c_str(),
+                  expectation.verdicts[0].c_str(), got.c_str(), verdict.violated ? ": " : "",
+                  verdict.violated ? verdict.violation.message.data() : "");
+    }
+    all = all && met;
+  }
+  return all;
+}
+
+int run_expectations(const Arguments& files) {
+  Machine machine;
+  size_t held = 0;
+  size_t failed = 0;
+  for (const std::string& path : files) {
+    const std::vector<uint8_t> bytes = read_program(path);
+    for (const Expectation& expectation : read_expectations(path)) {
+      ++(meets(machine, path, bytes, expectation) ? held : failed);
+    }
+  }
+  std::printf("%zu files: %zu expectations held, %zu failed\n", files.size(), held, failed);
+  return failed == 0 ? 0 : 1;
+}
+
+// ---- verbs ----
+
+int run_verb(const Arguments& files) {
+  if (files.empty()) throw InputError("run wants a program: stackdrain run PROGRAM.ops [--policy P|all]");
+  if (absl::GetFlag(FLAGS_expect)) return run_expectations(files);
+  plant_defect(absl::GetFlag(FLAGS_defect));
+  const std::string chosen = absl::GetFlag(FLAGS_policy);
+  const std::vector<const PolicyRow*> rows = choose_policies(chosen.empty() ? "all" : chosen);
+  Machine machine;
+  bool passes = true;
+  for (const std::string& path : files) {
+    const std::vector<uint8_t> bytes = read_program(path);
+    for (const PolicyRow* policy : rows) passes = run_one(machine, path, bytes, *policy) && passes;
+  }
+  return passes ? 0 : 1;
+}
+
+int explain_verb(const Arguments& files) {
+  if (files.size() != 1) throw InputError("explain wants one input: stackdrain explain INPUT [--policy P]");
+  if (absl::GetFlag(FLAGS_fuzzer) != "policy_fuzzer") {
+    throw InputError("unknown fuzzer '" + absl::GetFlag(FLAGS_fuzzer) + "'; see: stackdrain list fuzzers");
+  }
+  plant_defect(absl::GetFlag(FLAGS_defect));
+  const std::vector<uint8_t> bytes = read_program(files[0]);
+  const std::string chosen = absl::GetFlag(FLAGS_policy);
+  Machine machine;
+  bool passes = true;
+  for (const PolicyRow* policy : choose_policies(chosen.empty() ? "sound" : chosen)) {
+    passes = !explain(stdout, machine, {bytes.data(), bytes.size()}, *policy).violated && passes;
+  }
+  return passes ? 0 : 1;
+}
+
+int ops_verb(const Arguments& arguments) {
+  const char* usage = "ops wants: stackdrain ops encode|decode|check FILE, or stackdrain ops dictionary";
+  if (arguments.size() == 1 && arguments[0] == "dictionary") {
+    write_file(absl::GetFlag(FLAGS_out), dictionary());
+    return 0;
+  }
+  if (arguments.size() != 2) throw InputError(usage);
+  const std::string& path = arguments[1];
+  if (arguments[0] == "decode") {
+    const std::string bytes = read_file(path);
+    const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+    write_file(absl::GetFlag(FLAGS_out), to_text({data, bytes.size()}));
+    return 0;
+  }
+  if (arguments[0] != "encode" && arguments[0] != "check") throw InputError(usage);
+  std::vector<uint8_t> bytes;
+  if (const auto error = parse_text(read_file(path), bytes)) {
+    throw InputError(absl::StrCat(path, ":", error->line, ": ", error->message));
+  }
+  if (arguments[0] == "encode") {
+    write_file(absl::GetFlag(FLAGS_out), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  } else {
+    std::printf("%s: %zu operations, %zu bytes\n", path.c_str(), bytes.size() / kBytesPerOperation, bytes.size());
+  }
+  return 0;
+}
+
+void print_row(std::string_view name, std::string_view text) {
+  if (absl::GetFlag(FLAGS_names)) {
+    std::printf("%s\n", std::string(name).c_str());
+  } else {
+    std::printf("%-26s %s\n", std::string(name).c_str(), std::string(text).c_str());
+  }
+}
+
+void list_policies() {
+  for (const PolicyRow& row : policies()) {
+    print_row(row.name, absl::StrCat(row.summary, " [", row.origin, row.claims.sound ? "]" : "; not sound]"));
+  }
+}
+
+void list_operations() {
+  if (!absl::GetFlag(FLAGS_names)) {
+    std::printf("%s", operations_help().c_str());
+    return;
+  }
+  for (const OperationRow& row : kOperations) print_row(row.name, row.help);
+}
+
+void list_defects() {
+  for (const DefectRow& row : kDefects) {
+    print_row(row.name, absl::StrCat(row.what, " (", row.reference, "; may be reported by ", row.reported_by, ")"));
+  }
+}
+
+void list_invariants() {
+  for (const InvariantRow& row : kInvariants) {
+    print_row(row.id, absl::StrCat("[", row.cost, "] ", row.what, row.held.empty() ? " (not held yet)" : ""));
+  }
+}
+
+void list_fuzzers() { print_row("policy_fuzzer", "a program against one policy, or against each sound one"); }
+
+// The one table of what `list` knows.
+struct ListRow {
+  std::string_view name;
+  void (*print)();
+};
+constexpr ListRow kLists[] = {{"policies", list_policies},
+                              {"operations", list_operations},
+                              {"defects", list_defects},
+                              {"invariants", list_invariants},
+                              {"fuzzers", list_fuzzers}};
+
+int list_verb(const Arguments& arguments) {
+  std::string known;
+  for (const ListRow& row : kLists) {
+    if (arguments.size() == 1 && arguments[0] == row.name) {
+      row.print();
+      return 0;
+    }
+    absl::StrAppend(&known, known.empty() ? "" : "|", row.name);
+  }
+  throw InputError("list wants one of: stackdrain list " + known);
+}
+
+int replay_verb_with_flags(const Arguments& arguments) {
+  const std::string chosen = absl::GetFlag(FLAGS_policy);
+  return replay_verb(arguments, {.policy = chosen.empty() ? "sound" : chosen,
+                                 .preset = absl::GetFlag(FLAGS_preset),
+                                 .json = absl::GetFlag(FLAGS_json),
+                                 .all_cycles = absl::GetFlag(FLAGS_all_cycles)});
+}
+
+struct VerbRow {
+  std::string_view name;
+  int (*run)(const Arguments&);
+};
+constexpr VerbRow kVerbs[] = {{"run", run_verb},
+                              {"explain", explain_verb},
+                              {"ops", ops_verb},
+                              {"replay", replay_verb_with_flags},
+                              {"list", list_verb}};
+
+int dispatch(const Arguments& arguments) {
+  std::string known;
+  for (const VerbRow& row : kVerbs) {
+    if (!arguments.empty() && arguments[0] == row.name) return row.run({arguments.begin() + 1, arguments.end()});
+    absl::StrAppend(&known, known.empty() ? "" : ", ", row.name);
+  }
+  throw InputError("wants a verb: " + known);
+}
+
+}  // namespace
+}  // namespace stackdrain
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("stackdrain_tool run|explain|ops|replay|list …; see stackdrain --help");
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  try {
+    return stackdrain::dispatch({rest.begin() + 1, rest.end()});
+  } catch (const stackdrain::InputError& error) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "stackdrain: %s\n", error.what());
+    return 2;
+  }
+}

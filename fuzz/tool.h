@@ -1,0 +1,31 @@
+// What the verbs of stackdrain_tool share: reading input, choosing policies, and errors as one line with exit code 2.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "target/drain/policies.h"
+
+namespace stackdrain {
+
+// Bad usage or bad input: one line saying what, where and what to do. main prints it and exits with 2.
+class InputError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// The whole file; InputError if it can't be read.
+std::string read_file(const std::string& path);
+// Writes a file at once or not at all (a temporary beside it, then a rename); "-" is standard output.
+void write_file(const std::string& path, std::string_view content);
+// A program from a file: text if it ends in .ops, bytes otherwise. InputError names file and line.
+std::vector<uint8_t> read_program(const std::string& path);
+// The rows that --policy names: one, "all" or "sound"; InputError with a suggestion for an unknown name.
+std::vector<const PolicyRow*> choose_policies(std::string_view name);
+// Plants the defect of that name ("" for none); InputError if there is none such.
+void plant_defect(std::string_view name);
+
+}  // namespace stackdrain
