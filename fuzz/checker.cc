@@ -148,9 +148,8 @@ bool Checker::check_goroutine(uint32_t g) {
   }
   if (!stack) return check_roots(expected, goroutine);
   const Location at = watched_.pool->locate(stack.lo);
-  const size_t alignment = stack.bytes() < kPoolSpanBytes ? stack.bytes() : kPageBytes;
-  if (!std::has_single_bit(stack.bytes()) || stack.bytes() < kMinStackBytes || stack.lo % alignment != 0 ||
-      at.state != SpanState::kStack || stack.hi > at.base + (uintptr_t{at.pages} << kPageShift)) {
+  if (!std::has_single_bit(stack.bytes()) || stack.bytes() < kMinStackBytes ||
+      (stack.lo - at.base) % stack.bytes() != 0 || at.state != SpanState::kStack || stack.hi > at.base + (uintptr_t{at.pages} << kPageShift)) {
     return report(Invariant::kB2, "g%u's stack +0x%" PRIxPTR " of %zu bytes lies in a %s span at +0x%" PRIxPTR " of %u pages",
                   g, offset(stack.lo), stack.bytes(), name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
   }

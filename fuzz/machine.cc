@@ -572,15 +572,19 @@ const char* Machine::do_release() {
 
 // ---- the collector ----
 
+void Machine::begin_cycle(CycleKind kind) {
+  model_.shrunk.clear();
+  collector_.begin(kind);
+  checker_.note_mark_began();
+}
+
 const char* Machine::do_gc_begin(Operation operation) {
   if (nested_) return kNeedsStop;
   if (collector_.phase() != Phase::kOff) return "a cycle runs already";
   const int markers = std::min(static_cast<int>(operation.arg(0)) + 1, kMachineMarkers);
   const bool concurrent = concurrent_ && policy_->claims.concurrent_mark;
-  model_.shrunk.clear();
-  collector_.begin({markers, concurrent});
+  begin_cycle({markers, concurrent});
   ++verdict_.cycles;
-  checker_.note_mark_began();
   note("cycle %u: %d markers%s", collector_.cycle(), markers, concurrent ? ", mutators run" : "");
   return nullptr;
 }
@@ -779,8 +783,7 @@ bool Machine::kill_all() {
     if (base != 0) pool_->free_heap(base);
     base = 0;
   }
-  collector_.begin({1, false});
-  checker_.note_mark_began();
+  begin_cycle({1, false});
   if (!end_cycle()) return false;
   do_restart();
   return drain_all();

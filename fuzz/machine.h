@@ -129,6 +129,7 @@ class Machine final : private YieldHook {
   void expect_given_back(const ModelRetired& retired, RetireWhy why);
   ModelRetired retired_of(uint32_t g) const;
   bool defers(RetireWhy why) const;
+  void begin_cycle(CycleKind kind);
   bool end_cycle();
   bool drain_all();
   bool kill_all();
