@@ -2,16 +2,16 @@
 //
 // Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage or bad input (one line on standard error).
 #include <cstdio>
-#include <memory>
+#include <initializer_list>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "fuzz/explain.h"
 #include "fuzz/machine.h"
 #include "fuzz/replay_tool.h"
@@ -32,6 +32,21 @@ namespace stackdrain {
 namespace {
 
 using Arguments = std::vector<std::string>;
+
+std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string text;
+  for (const std::string_view part : parts) text += part;
+  return text;
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> words;
+  std::istringstream stream(text);
+  for (std::string word; std::getline(stream, word, separator);) {
+    if (!word.empty()) words.push_back(word);
+  }
+  return words;
+}
 
 // A finding as one JSON object; the message holds no character that needs escaping but quotes never occur in it either.
 void print_json(const std::string& path, const PolicyRow& policy, const Verdict& verdict) {
@@ -74,21 +89,22 @@ struct Expectation {
 std::vector<Expectation> read_expectations(const std::string& path) {
   std::vector<Expectation> expectations;
   size_t number = 0;
-  for (const std::string line : absl::StrSplit(read_file(path), '\n')) {
+  std::istringstream lines(read_file(path));
+  for (std::string line; std::getline(lines, line);) {
     ++number;
     const std::string_view prefix = "# expect: ";
     if (!line.starts_with(prefix)) continue;
-    std::vector<std::string> words = absl::StrSplit(line.substr(prefix.size()), ' ', absl::SkipEmpty());
+    std::vector<std::string> words = split(line.substr(prefix.size()), ' ');
     Expectation expectation;
     if (!words.empty() && words[0].starts_with("defect=")) {
       expectation.defect = words[0].substr(7);
       words.erase(words.begin());
     }
     if (words.size() != 2) {
-      throw InputError(absl::StrCat(path, ":", number, ": expect wants [defect=NAME] POLICY pass|ID[|ID]"));
+      throw InputError(joined({path, ":", std::to_string(number), ": expect wants [defect=NAME] POLICY pass|ID[|ID]"}));
     }
     expectation.policy = words[0];
-    expectation.verdicts = absl::StrSplit(words[1], '|');
+    expectation.verdicts = split(words[1], '|');
     expectations.push_back(expectation);
   }
   if (expectations.empty()) throw InputError(path + ": has no '# expect:' line; say what must come of it");
@@ -179,7 +195,7 @@ int ops_verb(const Arguments& arguments) {
   if (arguments[0] != "encode" && arguments[0] != "check") throw InputError(usage);
   std::vector<uint8_t> bytes;
   if (const auto error = parse_text(read_file(path), bytes)) {
-    throw InputError(absl::StrCat(path, ":", error->line, ": ", error->message));
+    throw InputError(joined({path, ":", std::to_string(error->line), ": ", error->message}));
   }
   if (arguments[0] == "encode") {
     write_file(absl::GetFlag(FLAGS_out), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
@@ -199,7 +215,7 @@ void print_row(std::string_view name, std::string_view text) {
 
 void list_policies() {
   for (const PolicyRow& row : policies()) {
-    print_row(row.name, absl::StrCat(row.summary, " [", row.origin, row.claims.sound ? "]" : "; not sound]"));
+    print_row(row.name, joined({row.summary, " [", row.origin, row.claims.sound ? "]" : "; not sound]"}));
   }
 }
 
@@ -213,13 +229,13 @@ void list_operations() {
 
 void list_defects() {
   for (const DefectRow& row : kDefects) {
-    print_row(row.name, absl::StrCat(row.what, " (", row.reference, "; may be reported by ", row.reported_by, ")"));
+    print_row(row.name, joined({row.what, " (", row.reference, "; may be reported by ", row.reported_by, ")"}));
   }
 }
 
 void list_invariants() {
   for (const InvariantRow& row : kInvariants) {
-    print_row(row.id, absl::StrCat("[", row.cost, "] ", row.what, row.held.empty() ? " (not held yet)" : ""));
+    print_row(row.id, joined({"[", row.cost, "] ", row.what, row.held.empty() ? " (not held yet)" : ""}));
   }
 }
 
@@ -243,7 +259,7 @@ int list_verb(const Arguments& arguments) {
       row.print();
       return 0;
     }
-    absl::StrAppend(&known, known.empty() ? "" : "|", row.name);
+    known += joined({known.empty() ? "" : "|", row.name});
   }
   throw InputError("list wants one of: stackdrain list " + known);
 }
@@ -270,7 +286,7 @@ int dispatch(const Arguments& arguments) {
   std::string known;
   for (const VerbRow& row : kVerbs) {
     if (!arguments.empty() && arguments[0] == row.name) return row.run({arguments.begin() + 1, arguments.end()});
-    absl::StrAppend(&known, known.empty() ? "" : ", ", row.name);
+    known += joined({known.empty() ? "" : ", ", row.name});
   }
   throw InputError("wants a verb: " + known);
 }

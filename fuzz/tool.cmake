@@ -2,5 +2,5 @@ if(STACKDRAIN_TOOLS)
   find_package(absl REQUIRED)
   add_executable(stackdrain_tool stackdrain_tool.cc tool.cc replay_tool.cc)
   target_link_libraries(stackdrain_tool PRIVATE stackdrain_machine stackdrain_trace absl::flags absl::flags_parse
-                                                absl::flags_usage absl::strings)
+                                                absl::flags_usage)
 endif()

@@ -1,0 +1,195 @@
+#include "fuzz/replay.h"
+
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <unordered_map>
+
+namespace stackdrain {
+namespace {
+
+class Replayer {
+ public:
+  Replayer(const Trace& trace, AnyPool& pool, PoolParams params) : trace_(trace), pool_(pool) {
+    params.procs = trace.procs;
+    pool_.reset(params);
+    flushed_.assign(static_cast<size_t>(trace.procs), true);
+    units_.assign(kReplayArenaBytes / kMinStackBytes, 0);
+    live_.reserve(1 << 16);
+  }
+
+  ReplayResult run() {
+    for (const TraceEvent& event : trace_.events) {
+      ++result_.events;
+      ++line_;
+      if (event.proc >= 0) flush_late(event.proc);
+      step(event);
+    }
+    finish();
+    return std::move(result_);
+  }
+
+ private:
+  void step(const TraceEvent& event) {
+    switch (event.kind) {
+      case TraceKind::kAlloc:
+        return allocate(event);
+      case TraceKind::kFree:
+        return free(event);
+      case TraceKind::kCopy:
+        why_[event.address] = event.b < event.a ? RetireWhy::kShrunk : RetireWhy::kGrown;
+        ++(event.b < event.a ? row_.shrinks : row_.grows);
+        return;
+      case TraceKind::kSpanTaken:
+        ++result_.taken[event.b].real;
+        ++real_spans_;
+        return;
+      case TraceKind::kSpanGiven:
+        --real_spans_;
+        return;
+      case TraceKind::kStop:
+        pool_.begin_cycle({1, true});
+        marking_ = true;
+        return;
+      case TraceKind::kRestart:
+        return end_mark();
+      case TraceKind::kPassBegin:
+        // The pass over the pools runs here, before the caches of idle processors are flushed.
+        while (pool_.drain_pending()) pool_.drain_step(0);
+        return;
+      case TraceKind::kPassEnd:
+        return end_cycle(event);
+      default:
+        return;
+    }
+  }
+
+  void violate(const char* what, uint64_t left, uint64_t right) {
+    ++row_.violations;
+    if (result_.violations++ != 0) return;
+    char text[200];
+    std::snprintf(text, sizeof text, "row %" PRIu64 ": %s: %" PRIu64 " against %" PRIu64, line_ + 1, what, left, right);
+    result_.first_violation = text;
+  }
+
+  // Marks a stack's bytes as live (1) or not (0), and sees that they were not.
+  void claim(Stack stack, uint8_t live) {
+    const size_t first = (stack.lo - pool_.arena_base()) / kMinStackBytes;
+    for (size_t unit = first; unit < first + stack.bytes() / kMinStackBytes; ++unit) {
+      if (units_[unit] == live) violate("a stack overlaps a live one, at unit", unit, live);
+      units_[unit] = live;
+    }
+  }
+
+  void allocate(const TraceEvent& event) {
+    const uint64_t taken = pool_.stats().spans_taken;
+    const Stack stack = pool_.allocate(event.proc, event.a);
+    result_.taken[event.a].ours += pool_.stats().spans_taken - taken;
+    ++result_.allocations;
+    ++row_.allocations;
+    if (stack.bytes() != event.a || stack.hi > pool_.arena_base() + pool_.arena_mapped()) {
+      violate("a stack of the wrong size or place was issued, bytes", stack.bytes(), event.a);
+      return;
+    }
+    claim(stack, 1);
+    live_[event.address] = stack;
+    live_bytes_ += event.a;
+  }
+
+  void free(const TraceEvent& event) {
+    const auto at = live_.find(event.address);
+    if (at == live_.end()) return;  // its allocation was the violation
+    const Stack stack = at->second;
+    live_.erase(at);
+    live_bytes_ -= event.a;
+    ++result_.frees;
+    ++row_.frees;
+    RetireWhy why = RetireWhy::kDead;
+    if (const auto copied = why_.find(event.address); copied != why_.end()) {
+      why = copied->second;
+      why_.erase(copied);
+    }
+    claim(stack, 0);
+    if (marking_) {
+      pool_.retire(event.proc, stack, why);
+    } else {
+      pool_.free(event.proc, stack);
+    }
+  }
+
+  void flush_late(int proc) {
+    if (flushed_[static_cast<size_t>(proc)]) return;
+    flushed_[static_cast<size_t>(proc)] = true;
+    pool_.flush_cache(proc);
+  }
+
+  void end_mark() {
+    pool_.end_mark();
+    pool_.restarted();
+    marking_ = false;
+    flushed_.assign(flushed_.size(), false);
+    row_.held_bytes = pool_.stats().held_bytes;
+    result_.peak_held_bytes = std::max(result_.peak_held_bytes, row_.held_bytes);
+  }
+
+  void end_cycle(const TraceEvent& event) {
+    while (pool_.drain_pending()) pool_.drain_step(0);
+    for (int proc = 0; proc < trace_.procs; ++proc) flush_late(proc);
+    const PoolStats stats = pool_.stats();
+    if (stats.live_stacks != live_.size()) violate("live stacks, by the pool and by the trace", stats.live_stacks, live_.size());
+    if (stats.live_bytes != live_bytes_) violate("live bytes, by the pool and by the trace", stats.live_bytes, live_bytes_);
+    row_.cycle = event.b;
+    row_.spans = stats.spans_taken - stats.spans_released;
+    row_.real_spans = real_spans_;
+    row_.stack_bytes = stats.stack_bytes;
+    result_.cycles.push_back(row_);
+    row_ = {};
+  }
+
+  // Frees what the process left and sees that nothing stays behind.
+  void finish() {
+    if (marking_) end_mark();
+    result_.peak_stack_bytes = pool_.stats().peak_stack_bytes;
+    for (const auto& [address, stack] : live_) pool_.free(kNoProc, stack);
+    while (pool_.drain_pending()) pool_.drain_step(0);
+    for (int proc = 0; proc < trace_.procs; ++proc) pool_.flush_cache(proc);
+    const PoolStats stats = pool_.stats();
+    if (stats.stack_bytes != 0) violate("stack bytes are left when all is freed", stats.stack_bytes, 0);
+    if (stats.held_stacks != 0) violate("stacks are deferred when all is freed", stats.held_stacks, 0);
+    double error = 0;
+    double real = 0;
+    for (const CycleRow& row : result_.cycles) {
+      real += static_cast<double>(row.real_spans);
+      error += row.spans > row.real_spans ? static_cast<double>(row.spans - row.real_spans)
+                                          : static_cast<double>(row.real_spans - row.spans);
+    }
+    const double cycles = result_.cycles.empty() ? 1 : static_cast<double>(result_.cycles.size());
+    result_.real_spans_mean = real / cycles;
+    result_.spans_mean_abs_error = error / cycles;
+  }
+
+  const Trace& trace_;
+  AnyPool& pool_;
+  ReplayResult result_;
+  CycleRow row_;
+  std::unordered_map<uint64_t, Stack> live_;  // by the trace's address
+  std::unordered_map<uint64_t, RetireWhy> why_;
+  std::vector<bool> flushed_;
+  std::vector<uint8_t> units_;
+  uint64_t live_bytes_ = 0;
+  uint64_t real_spans_ = 0;
+  uint64_t line_ = 0;
+  bool marking_ = false;
+};
+
+}  // namespace
+
+ReplayResult replay(const Trace& trace, AnyPool& pool, PoolParams params) {
+  const auto start = std::chrono::steady_clock::now();
+  Replayer replayer(trace, pool, params);
+  ReplayResult result = replayer.run();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace stackdrain

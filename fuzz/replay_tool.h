@@ -1,0 +1,19 @@
+// The verb `replay`: traces through policies, as tables or JSON.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace stackdrain {
+
+struct ReplayOptions {
+  std::string policy = "sound";
+  std::string preset = "go1.19";
+  bool json = false;
+  bool all_cycles = false;
+};
+
+// Exit code: 0, or 1 if a violation was found. Throws InputError for bad input.
+int replay_verb(const std::vector<std::string>& files, const ReplayOptions& options);
+
+}  // namespace stackdrain

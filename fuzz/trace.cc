@@ -1,0 +1,220 @@
+#include "fuzz/trace.h"
+
+#include <zstd.h>
+
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <unordered_map>
+
+namespace stackdrain {
+namespace {
+
+constexpr std::string_view kHeader = "dns,k,p,g,addr,a,b,c";
+constexpr std::string_view kKinds = "AFCNXPQSMTURBE";
+constexpr size_t kColumns = 8;
+constexpr uint64_t kMinStack = 2048;
+constexpr int kMostProcs = 64;
+
+// Reads rows of one trace and refuses the first that can't be.
+class Reader {
+ public:
+  Reader(std::string_view csv, const std::string& name) : rest_(csv), name_(name) {}
+
+  Trace read() {
+    if (next_line() != kHeader) fail("is no trace: the first line must be '" + std::string(kHeader) + "'");
+    Trace trace;
+    while (!rest_.empty()) {
+      const bool complete = rest_.find('\n') != std::string_view::npos;
+      const std::string_view line = next_line();
+      if (!complete) fail("the last line is cut off; get the whole file");
+      const TraceEvent event = parse(line);
+      check(event);
+      trace.allocations += event.kind == TraceKind::kAlloc ? 1 : 0;
+      trace.frees += event.kind == TraceKind::kFree ? 1 : 0;
+      trace.procs = std::max(trace.procs, event.proc + 1);
+      trace.events.push_back(event);
+    }
+    return trace;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw TraceError(name_ + ":" + std::to_string(line_) + ": " + what);
+  }
+
+  std::string_view next_line() {
+    ++line_;
+    const size_t end = std::min(rest_.find('\n'), rest_.size());
+    const std::string_view line = rest_.substr(0, end);
+    rest_.remove_prefix(std::min(end + 1, rest_.size()));
+    return line;
+  }
+
+  template <class T>
+  T number(std::string_view text, int base, const char* column) const {
+    T value{};
+    if (text.empty()) return value;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+    if (error != std::errc() || end != text.data() + text.size()) {
+      fail(std::string("column ") + column + " is no number: '" + std::string(text.substr(0, 40)) +
+           "'; the file is damaged");
+    }
+    return value;
+  }
+
+  TraceEvent parse(std::string_view line) const {
+    std::string_view columns[kColumns];
+    size_t count = 0;
+    for (size_t at = 0; at <= line.size();) {
+      const size_t comma = std::min(line.find(',', at), line.size());
+      if (count == kColumns) fail("has more than 8 columns; the file is damaged");
+      columns[count++] = line.substr(at, comma - at);
+      at = comma + 1;
+    }
+    if (count != kColumns) fail("has " + std::to_string(count) + " columns, not 8; the file is damaged or cut off");
+    TraceEvent event;
+    event.dns = number<int64_t>(columns[0], 10, "dns");
+    if (columns[1].size() != 1 || kKinds.find(columns[1][0]) == std::string_view::npos) {
+      fail("unknown event '" + std::string(columns[1].substr(0, 20)) + "'; known are " + std::string(kKinds));
+    }
+    event.kind = static_cast<TraceKind>(columns[1][0]);
+    event.proc = columns[2] == "-" ? -1 : number<int32_t>(columns[2], 10, "p");
+    if (event.proc < -1 || event.proc >= kMostProcs) fail("processor " + std::to_string(event.proc) + " is not 0..63 or -");
+    event.goroutine = number<uint32_t>(columns[3], 10, "g");
+    event.address = number<uint64_t>(columns[4], 16, "addr");
+    event.a = number<uint64_t>(columns[5], 10, "a");
+    event.b = number<uint64_t>(columns[6], 10, "b");
+    event.c = number<uint64_t>(columns[7], 10, "c");
+    return event;
+  }
+
+  void check(const TraceEvent& event) {
+    switch (event.kind) {
+      case TraceKind::kAlloc:
+        check_alloc(event);
+        break;
+      case TraceKind::kFree:
+        check_live(event, "freed");
+        live_.erase(event.address);
+        break;
+      case TraceKind::kCopy:
+        check_live(event, "copied");
+        check_copy(event);
+        break;
+      case TraceKind::kNew:
+      case TraceKind::kExit:
+        check_live(event, event.kind == TraceKind::kNew ? "given to a new goroutine" : "of an exiting goroutine");
+        break;
+      case TraceKind::kSpanTaken:
+        if (!spans_.emplace(event.address, event.a).second) fail("span " + hex(event.address) + " is taken twice; " + kOrder);
+        break;
+      case TraceKind::kSpanGiven:
+        if (spans_.erase(event.address) == 0) fail("span " + hex(event.address) + " is given back and was not taken; " + kOrder);
+        break;
+      default:
+        check_phase(static_cast<char>(event.kind));
+    }
+  }
+
+  void check_alloc(const TraceEvent& event) {
+    if (event.a < kMinStack || !std::has_single_bit(event.a)) {
+      fail("stack size " + std::to_string(event.a) + " is no power of two from 2048; the file is damaged");
+    }
+    const auto next = live_.lower_bound(event.address);
+    const bool hits_next = next != live_.end() && next->first < event.address + event.a;
+    const bool hits_previous = next != live_.begin() && std::prev(next)->first + std::prev(next)->second > event.address;
+    if (hits_next || hits_previous) fail("stack " + hex(event.address) + " overlaps a live one; " + kOrder);
+    live_.emplace(event.address, event.a);
+  }
+
+  void check_live(const TraceEvent& event, const char* what) const {
+    const auto at = live_.find(event.address);
+    if (at == live_.end()) fail("stack " + hex(event.address) + " " + what + " is not live; " + kOrder);
+    if (at->second != event.a) {
+      fail("stack " + hex(event.address) + " " + what + " has " + std::to_string(at->second) + " bytes, not " +
+           std::to_string(event.a) + "; the file is damaged");
+    }
+  }
+
+  void check_copy(const TraceEvent& event) const {
+    const bool right = event.b > event.a ? std::has_single_bit(event.b) : event.b * 2 == event.a;
+    if (!right) {
+      fail("a copy from " + std::to_string(event.a) + " to " + std::to_string(event.b) +
+           " bytes is neither a growth nor a halving; the file is damaged");
+    }
+  }
+
+  // (S M T (U T)* R B E)*, the last cycle maybe unfinished.
+  void check_phase(char kind) {
+    static const std::unordered_map<char, std::string_view> kNext = {
+        {'E', "S"}, {'S', "M"}, {'M', "T"}, {'T', "UR"}, {'U', "T"}, {'R', "B"}, {'B', "E"}};
+    const std::string_view allowed = kNext.at(phase_);
+    if (allowed.find(kind) == std::string_view::npos) {
+      fail(std::string("phase '") + kind + "' after '" + phase_ + "', where only '" + std::string(allowed) +
+           "' can come; " + kOrder);
+    }
+    phase_ = kind;
+  }
+
+  static std::string hex(uint64_t address) {
+    std::ostringstream text;
+    text << "0x" << std::hex << address;
+    return text.str();
+  }
+
+  static constexpr const char* kOrder = "rows are missing or out of order";
+
+  std::string_view rest_;
+  std::string name_;
+  size_t line_ = 0;
+  std::map<uint64_t, uint64_t> live_;
+  std::unordered_map<uint64_t, uint64_t> spans_;
+  char phase_ = 'E';
+};
+
+std::string decompress(const std::string& packed, const std::string& path) {
+  std::string text;
+  std::string chunk(ZSTD_DStreamOutSize(), 0);
+  ZSTD_DCtx* context = ZSTD_createDCtx();
+  ZSTD_inBuffer in{packed.data(), packed.size(), 0};
+  size_t left = 1;
+  std::string problem;
+  while (in.pos < in.size && problem.empty()) {
+    ZSTD_outBuffer out{chunk.data(), chunk.size(), 0};
+    left = ZSTD_decompressStream(context, &out, &in);
+    if (ZSTD_isError(left) != 0) problem = ZSTD_getErrorName(left);
+    text.append(chunk.data(), out.pos);
+  }
+  ZSTD_freeDCtx(context);
+  if (problem.empty() && left != 0) problem = "the file is cut off";
+  if (!problem.empty()) throw TraceError(path + ": is no whole zstd file: " + problem + "; get the file again");
+  return text;
+}
+
+}  // namespace
+
+Trace parse_trace(std::string_view csv, const std::string& name) {
+  Trace trace = Reader(csv, name).read();
+  trace.name = std::filesystem::path(name).filename().string();
+  if (const size_t dot = trace.name.find('.'); dot != std::string::npos) trace.name.resize(dot);
+  return trace;
+}
+
+Trace read_trace(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (file && !std::filesystem::is_directory(path)) content << file.rdbuf();
+  if (!file || content.str().empty()) {
+    throw TraceError(path + ": cannot be read: " + (errno != 0 ? std::strerror(errno) : "it is empty") +
+                     "; check the name and its permissions");
+  }
+  return parse_trace(path.ends_with(".zst") ? decompress(content.str(), path) : content.str(), path);
+}
+
+}  // namespace stackdrain
