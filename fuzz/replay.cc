@@ -49,7 +49,14 @@ class Replayer {
         return;
       case TraceKind::kStop:
         pool_.begin_cycle({1, true});
-        marking_ = true;
+        marking_ = stopped_ = true;
+        return;
+      case TraceKind::kTerminate:
+        stopped_ = true;
+        return;
+      case TraceKind::kMark:
+      case TraceKind::kUndo:
+        stopped_ = false;
         return;
       case TraceKind::kRestart:
         return end_mark();
@@ -72,6 +79,8 @@ class Replayer {
     result_.first_violation = text;
   }
 
+  Proc user_of(const TraceEvent& event) const { return stopped_ ? kNoProc : event.proc; }
+
   // Marks a stack's bytes as live (1) or not (0), and sees that they were not.
   void claim(Stack stack, uint8_t live) {
     const size_t first = (stack.lo - pool_.arena_base()) / kMinStackBytes;
@@ -83,7 +92,7 @@ class Replayer {
 
   void allocate(const TraceEvent& event) {
     const uint64_t taken = pool_.stats().spans_taken;
-    const Stack stack = pool_.allocate(event.proc, event.a);
+    const Stack stack = pool_.allocate(user_of(event), event.a);
     result_.taken[event.a].ours += pool_.stats().spans_taken - taken;
     ++result_.allocations;
     ++row_.allocations;
@@ -111,7 +120,7 @@ class Replayer {
     }
     claim(stack, 0);
     if (marking_) {
-      pool_.retire(event.proc, stack, why);
+      pool_.retire(user_of(event), stack, why);
     } else {
       pool_.free(event.proc, stack);
     }
@@ -126,7 +135,7 @@ class Replayer {
   void end_mark() {
     pool_.end_mark();
     pool_.restarted();
-    marking_ = false;
+    marking_ = stopped_ = false;
     flushed_.assign(flushed_.size(), false);
     row_.held_bytes = pool_.stats().held_bytes;
     result_.peak_held_bytes = std::max(result_.peak_held_bytes, row_.held_bytes);
@@ -180,6 +189,7 @@ class Replayer {
   uint64_t real_spans_ = 0;
   uint64_t line_ = 0;
   bool marking_ = false;
+  bool stopped_ = false;  // whoever has stopped the world may not use a cache
 };
 
 }  // namespace
