@@ -133,12 +133,12 @@ class Replayer {
   }
 
   void end_mark() {
+    row_.held_bytes = pool_.stats().held_bytes;
+    result_.peak_held_bytes = std::max(result_.peak_held_bytes, row_.held_bytes);
     pool_.end_mark();
     pool_.restarted();
     marking_ = stopped_ = false;
     flushed_.assign(flushed_.size(), false);
-    row_.held_bytes = pool_.stats().held_bytes;
-    result_.peak_held_bytes = std::max(result_.peak_held_bytes, row_.held_bytes);
   }
 
   void end_cycle(const TraceEvent& event) {

@@ -30,7 +30,7 @@ struct CycleRow {
   uint64_t shrinks = 0;
   uint64_t spans = 0;       // held by our pool when the cycle is over
   uint64_t real_spans = 0;  // held by the real one
-  uint64_t held_bytes = 0;  // deferred, or kept back, when the mutators restart
+  uint64_t held_bytes = 0;  // deferred, or kept back, when the mark is over and no drain has run
   uint64_t stack_bytes = 0;
   uint64_t violations = 0;
 };

@@ -1,0 +1,134 @@
+#include "benchmarks/drain_study.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "benchmarks/recorder.h"
+
+namespace stackdrain {
+namespace {
+
+PoolParams params_of(const Variant& variant) {
+  PoolParams params = go119_preset();
+  params.procs = 4;
+  params.drain_hold = variant.hold;
+  params.drain_batch = variant.batch;
+  params.grow_chunk_bytes = size_t{16} << 20;
+  return params;
+}
+
+// Does this policy hand work over to drain steps that PoolParams::drain_hold governs? Asked of a pool, not of a list.
+bool holds_matter(const PolicyRow& policy) {
+  Arena arena(size_t{4} << 20);
+  const std::unique_ptr<AnyPool> pool = policy.make(arena);
+  PoolParams params = go119_preset();
+  params.drain_hold = DrainHold::kEach;
+  pool->reset(params);
+  Stack stacks[2] = {pool->allocate(0, kMinStackBytes), pool->allocate(0, kMinStackBytes)};
+  pool->begin_cycle({});
+  for (const Stack stack : stacks) pool->retire(kNoProc, stack, RetireWhy::kShrunk);
+  pool->end_mark();
+  pool->restarted();
+  return pool->drain_pending() && pool->drain_step(0) == 1 && pool->drain_pending();
+}
+
+}  // namespace
+
+std::vector<Variant> all_variants(const std::vector<std::string>& policy_names) {
+  std::vector<Variant> variants;
+  for (const PolicyRow& policy : policies()) {
+    const std::string name(policy.name);
+    const bool wanted = policy_names.empty() || std::find(policy_names.begin(), policy_names.end(), name) != policy_names.end();
+    if (!wanted) continue;
+    if (!holds_matter(policy)) {
+      variants.push_back({.policy = &policy, .name = ""});
+      continue;
+    }
+    variants.push_back({.policy = &policy, .name = "whole", .hold = DrainHold::kWhole});
+    variants.push_back({.policy = &policy, .name = "batch 64", .hold = DrainHold::kBatch, .batch = 64});
+    variants.push_back({.policy = &policy, .name = "each", .hold = DrainHold::kEach});
+    variants.push_back(
+        {.policy = &policy, .name = "by mutators, 4", .hold = DrainHold::kBatch, .batch = 4, .by_mutators = true});
+  }
+  return variants;
+}
+
+size_t arena_bytes_of(const DrainCase& drain_case) {
+  const size_t live = drain_case.stacks * (drain_case.half ? 2 : 1);
+  return live * drain_case.bytes * 2 + (size_t{64} << 20);
+}
+
+size_t resident_bytes_of(const DrainCase& drain_case) {
+  const size_t live = drain_case.stacks * (drain_case.half ? 2 : 1);
+  return live * std::min<size_t>(drain_case.bytes, 4096);
+}
+
+DrainRig::DrainRig(const DrainCase& drain_case, uint32_t seed)
+    : case_(drain_case), random_(seed), arena_(std::make_unique<Arena>(arena_bytes_of(drain_case))) {
+  pool_ = case_.variant.policy->make(*arena_);
+  pool_->reset(params_of(case_.variant));
+  stacks_.resize(case_.stacks * (case_.half ? 2 : 1));
+  allocate_missing();
+  if (case_.aged) age();
+}
+
+void DrainRig::allocate_missing() {
+  for (Stack& stack : stacks_) {
+    if (!stack) stack = pool_->allocate(0, case_.bytes);
+    STACKDRAIN_CHECK(static_cast<bool>(stack), "the study's arena is too small");
+  }
+}
+
+// Frees a random half and allocates it again: the pool's lists and the stacks' addresses lose their first order. Each run,
+// which retires at random and allocates again, ages the pool further.
+void DrainRig::age() {
+  std::shuffle(stacks_.begin(), stacks_.end(), random_);
+  for (size_t i = 0; i < stacks_.size() / 2; ++i) {
+    pool_->free(0, stacks_[i]);
+    stacks_[i] = {};
+  }
+  allocate_missing();
+}
+
+void DrainRig::choose() {
+  order_.resize(stacks_.size());
+  std::iota(order_.begin(), order_.end(), 0u);
+  std::shuffle(order_.begin(), order_.end(), random_);
+  order_.resize(case_.stacks);
+  if (case_.random) return;
+  std::sort(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) { return stacks_[a].lo < stacks_[b].lo; });
+}
+
+DrainSample DrainRig::run(CacheFlusher& flusher) {
+  DrainSample sample;
+  choose();
+  const uintptr_t first = link_for_chase(stacks_, order_);
+  flusher.flush(stacks_, order_, case_.cold);
+  int64_t start = now_ns();
+  const size_t seen = chase(first);
+  sample.chase_ns = static_cast<double>(now_ns() - start);
+  STACKDRAIN_CHECK(seen == case_.stacks, "the chase must see each stack once");
+
+  pool_->begin_cycle({});
+  start = now_ns();
+  for (const uint32_t index : order_) pool_->retire(kNoProc, stacks_[index], RetireWhy::kShrunk);
+  sample.enqueue_ns = static_cast<double>(now_ns() - start);
+  const PoolStats before = pool_->stats();
+  sample.held_bytes = before.held_bytes;
+  flusher.flush(stacks_, order_, case_.cold);
+  start = now_ns();
+  pool_->end_mark();
+  sample.pause_ns = static_cast<double>(now_ns() - start);
+  pool_->restarted();
+  start = now_ns();
+  while (pool_->drain_pending()) pool_->drain_step(0);
+  sample.after_ns = static_cast<double>(now_ns() - start);
+  const PoolStats after = pool_->stats();
+  sample.locks_taken = after.locks_taken - before.locks_taken;
+  sample.spans_released = after.spans_released - before.spans_released;
+  for (const uint32_t index : order_) stacks_[index] = {};
+  allocate_missing();
+  return sample;
+}
+
+}  // namespace stackdrain

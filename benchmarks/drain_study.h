@@ -1,0 +1,78 @@
+// Drain study: what one drain costs: n stacks are retired in one cycle, then end_mark, then what is left for after the restart.
+//
+// One rig is a pool with its stacks; run() is one repetition: a pointer chase over the stacks about to be retired, in the order in which a
+// last-in first-out queue walks them (caches flushed), then the cycle: retire all (enqueue), flush, end_mark (pause), restarted, drain steps to
+// the end (after). The stacks are allocated again afterwards. No mutator runs: stalls are the pause study's question.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "benchmarks/chase.h"
+#include "target/any_pool.h"
+#include "target/arena.h"
+#include "target/drain/policies.h"
+
+namespace stackdrain {
+
+// A policy with the parameters that a measurement varies; the name is for tables.
+struct Variant {
+  const PolicyRow* policy = nullptr;
+  std::string name;  // "" for the policy's only way
+  DrainHold hold = DrainHold::kBatch;
+  uint32_t batch = 64;
+  bool by_mutators = false;  // allocating mutators drain, not a background thread (pause study)
+};
+
+// Every policy; those that leave work for after the restart in each way of holding the lock (seen by asking a pool).
+std::vector<Variant> all_variants(const std::vector<std::string>& policy_names);
+
+struct DrainCase {
+  Variant variant;
+  size_t stacks = 0;  // retired in a cycle
+  size_t bytes = 0;   // of one
+  bool random = true; // order of retiring; else by address
+  bool half = false;  // as many stay live, at random between them
+  bool aged = true;   // freed and allocated again at random; else fresh, in address order
+  // Before end_mark: cold evicts everything, code and the pool's own fields too; else only the stacks' lines are flushed, as
+  // at the end of a real mark, where the pool itself was in use a moment ago.
+  bool cold = true;
+};
+
+struct DrainSample {
+  double chase_ns = 0;
+  double enqueue_ns = 0;
+  double pause_ns = 0;
+  double after_ns = 0;
+  uint64_t held_bytes = 0;
+  uint64_t locks_taken = 0;
+  uint64_t spans_released = 0;
+};
+
+// Addresses to reserve, and memory that a case really touches (one page a stack at most), in bytes.
+size_t arena_bytes_of(const DrainCase& drain_case);
+size_t resident_bytes_of(const DrainCase& drain_case);
+
+class DrainRig {
+ public:
+  DrainRig(const DrainCase& drain_case, uint32_t seed);
+  DrainSample run(CacheFlusher& flusher);
+  const DrainCase& drain_case() const { return case_; }
+
+ private:
+  void allocate_missing();
+  void age();
+  void choose();
+
+  DrainCase case_;
+  std::mt19937 random_;
+  std::unique_ptr<Arena> arena_;
+  std::unique_ptr<AnyPool> pool_;
+  std::vector<Stack> stacks_;
+  std::vector<uint32_t> order_;  // indexes of the stacks to retire, in order
+};
+
+}  // namespace stackdrain

@@ -1,0 +1,57 @@
+// pause_benchmark: whole pauses with a real mutator under Google Benchmark; manual time is the pause, its parts are counters.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <string>
+
+#include "benchmarks/pause_study.h"
+
+namespace stackdrain {
+namespace {
+
+void pause(benchmark::State& state, PauseCase pause_case) {
+  double stop = 0;
+  double mark = 0;
+  double drain = 0;
+  double stall = 0;
+  for (auto _ : state) {
+    const PauseResult result = run_pause_study(pause_case);
+    const PauseSplit& split = result.splits.back();
+    state.SetIterationTime((split.stop_ns + split.mark_ns + split.drain_ns + split.restart_ns) / 1e9);
+    stop += split.stop_ns;
+    mark += split.mark_ns;
+    drain += split.drain_ns;
+    stall = std::max(stall, result.stall_ns.back());
+  }
+  const double runs = static_cast<double>(state.iterations());
+  state.counters["stop_ns"] = stop / runs;
+  state.counters["mark_ns"] = mark / runs;
+  state.counters["drain_ns"] = drain / runs;
+  state.counters["worst_stall_ns"] = stall;
+}
+
+void register_all() {
+  for (const Variant& variant : all_variants({})) {
+    for (const size_t stacks : {size_t{1024}, size_t{16384}, size_t{102400}}) {
+      const PauseCase pause_case{.variant = variant, .stacks = stacks, .bytes = 8192, .cycles = 2};
+      std::string name = "pause/" + std::string(variant.policy->name);
+      if (!variant.name.empty()) name += ":" + variant.name;
+      name += "/stacks:" + std::to_string(stacks);
+      benchmark::RegisterBenchmark(name.c_str(), [pause_case](benchmark::State& state) { pause(state, pause_case); })
+          ->UseManualTime()
+          ->Iterations(3);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stackdrain
+
+int main(int argc, char** argv) {
+  stackdrain::register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

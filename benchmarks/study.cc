@@ -1,0 +1,417 @@
+// stackdrain_study: runs the drain and pause studies over a matrix of cases and writes results.json's measured sections.
+//
+// Each group of cases that fits into memory together is measured in turns, one repetition of each after the other, so that a noisy
+// moment hits them alike; the pair of drain and chase is always within one repetition. Progress goes to standard error with an
+// estimate. Ctrl-C ends the run after the repetition under way; what was measured is written, whole, by a rename.
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "benchmarks/drain_study.h"
+#include "benchmarks/pause_study.h"
+#include "benchmarks/recorder.h"
+#include "nlohmann/json.hpp"
+
+ABSL_FLAG(bool, quick, false, "fewer cases and repetitions: about a minute");
+ABSL_FLAG(std::string, out, "results.json", "where to write");
+ABSL_FLAG(std::vector<std::string>, policies, {}, "policies to measure, with commas; default all");
+ABSL_FLAG(std::string, commit, "", "the commit measured, for the context");
+ABSL_FLAG(std::string, command, "stackdrain_study", "the command line to note in the context");
+
+namespace stackdrain {
+namespace {
+
+using nlohmann::json;
+
+std::atomic<bool> interrupted{false};
+
+constexpr size_t kKi = 1024;
+constexpr size_t kMi = 1024 * 1024;
+// Resident memory that one group of rigs may take together, in bytes.
+constexpr size_t kMemoryBudget = size_t{9} << 30;
+
+// ---- the matrix ----
+
+struct Sweep {
+  std::vector<size_t> stacks;
+  std::vector<size_t> bytes;
+  bool address_too;    // also by address, not only at random
+  bool half_too;       // also with half of the stacks staying
+  bool warm_too;       // also with only the stacks' lines flushed
+  bool every_variant;  // each way of holding the lock, and the known-bad control; else each sound policy's first
+};
+
+std::vector<Sweep> sweeps(bool quick) {
+  if (quick) {
+    return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, false, false, true, true},
+            {{kMi}, {4096}, false, false, true, false},
+            {{kKi, 64 * kKi}, {2048, 8192, 32768}, true, false, false, false}};
+  }
+  return {{{16, 128, kKi, 8 * kKi, 64 * kKi, 100 * kKi}, {4096}, false, false, true, true},
+          {{kMi}, {4096}, true, false, true, false},
+          {{kKi, 8 * kKi, 64 * kKi}, {2048, 8192, 32768}, true, true, false, false},
+          {{256 * kKi}, {2048, 4096, 8192, 32768}, true, false, false, false},
+          {{kMi}, {2048}, false, false, false, false}};
+}
+
+int repetitions_of(size_t stacks, bool quick) {
+  if (stacks >= kMi) return quick ? 3 : 5;
+  if (stacks >= 64 * kKi) return quick ? 5 : 9;
+  return quick ? 9 : 21;
+}
+
+struct Group {
+  std::vector<DrainCase> cases;
+  int repetitions = 0;
+};
+
+void add_group(std::vector<Group>& groups, const std::vector<Variant>& variants, const Sweep& sweep, DrainCase shape,
+               bool quick) {
+  Group group;
+  group.repetitions = repetitions_of(shape.stacks, quick);
+  const PolicyRow* last = nullptr;
+  for (const Variant& variant : variants) {
+    // Who drains makes no difference where no mutator runs.
+    if (variant.by_mutators) continue;
+    if (!sweep.every_variant && (variant.policy == last || !variant.policy->claims.sound)) continue;
+    last = variant.policy;
+    shape.variant = variant;
+    group.cases.push_back(shape);
+  }
+  groups.push_back(group);
+}
+
+std::vector<Group> drain_groups(const std::vector<Variant>& variants, bool quick) {
+  std::vector<Group> groups;
+  for (const Sweep& sweep : sweeps(quick)) {
+    for (const size_t bytes : sweep.bytes) {
+      for (const size_t stacks : sweep.stacks) {
+        DrainCase shape{.variant = {}, .stacks = stacks, .bytes = bytes};
+        add_group(groups, variants, sweep, shape, quick);
+        if (sweep.warm_too) {
+          shape.cold = false;
+          add_group(groups, variants, sweep, shape, quick);
+          shape.cold = true;
+        }
+        if (sweep.half_too) {
+          shape.half = true;
+          add_group(groups, variants, sweep, shape, quick);
+          shape.half = false;
+        }
+        if (!sweep.address_too) continue;
+        shape.random = false;
+        shape.aged = false;
+        add_group(groups, variants, sweep, shape, quick);
+      }
+    }
+  }
+  return groups;
+}
+
+// ---- progress ----
+
+class Progress {
+ public:
+  explicit Progress(double total) : total_(total), start_(now_ns()) {}
+  void add(double work, const std::string& what) {
+    done_ += work;
+    const double seconds = static_cast<double>(now_ns() - start_) / 1e9;
+    const double left = done_ > 0 ? seconds * (total_ - done_) / done_ : 0;
+    std::fprintf(stderr, "\r[%3.0f %%] %4.0f s, about %4.0f s left: %-48.48s", 100 * done_ / total_, seconds, left,
+                 what.c_str());
+    std::fflush(stderr);
+  }
+  ~Progress() { std::fprintf(stderr, "\n"); }
+
+ private:
+  double total_;
+  double done_ = 0;
+  int64_t start_;
+};
+
+std::string label(const Variant& variant) {
+  const std::string policy(variant.policy->name);
+  return variant.name.empty() ? policy : policy + ", " + variant.name;
+}
+
+// What a case costs, about, in units of the same kind for every case: setting up and repetitions.
+double work_of(const DrainCase& drain_case, int repetitions) {
+  const double live = static_cast<double>(drain_case.stacks) * (drain_case.half ? 2 : 1);
+  return (live + 20000) * (repetitions + 3) * (drain_case.cold ? 1 : 0.5);
+}
+
+// ---- drain ----
+
+json drain_row(const DrainCase& drain_case, const std::vector<DrainSample>& samples) {
+  json row = {{"policy", drain_case.variant.policy->name},
+              {"variant", drain_case.variant.name},
+              {"stacks", drain_case.stacks},
+              {"stack_bytes", drain_case.bytes},
+              {"order", drain_case.random ? "random" : "address"},
+              {"share", drain_case.half ? "half" : "all"},
+              {"cache", drain_case.cold ? "cold" : "warm"},
+              {"aged", drain_case.aged},
+              {"pause_ns", json::array()},
+              {"after_ns", json::array()},
+              {"enqueue_ns", json::array()},
+              {"chase_ns", json::array()}};
+  for (const DrainSample& sample : samples) {
+    row["pause_ns"].push_back(sample.pause_ns);
+    row["after_ns"].push_back(sample.after_ns);
+    row["enqueue_ns"].push_back(sample.enqueue_ns);
+    row["chase_ns"].push_back(sample.chase_ns);
+  }
+  row["held_bytes"] = samples.back().held_bytes;
+  row["locks_taken"] = samples.back().locks_taken;
+  row["spans_released"] = samples.back().spans_released;
+  return row;
+}
+
+// The cases [begin, end) of a group, in turns.
+void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher& flusher, Progress& progress,
+                      json& rows) {
+  std::vector<std::unique_ptr<DrainRig>> rigs;
+  for (size_t i = begin; i < end; ++i) rigs.push_back(std::make_unique<DrainRig>(group.cases[i], static_cast<uint32_t>(i + 1)));
+  std::vector<std::vector<DrainSample>> samples(rigs.size());
+  for (auto& rig : rigs) rig->run(flusher);  // the first one also touches what was never touched; not kept
+  for (int repetition = 0; repetition < group.repetitions && !interrupted; ++repetition) {
+    for (size_t i = 0; i < rigs.size(); ++i) samples[i].push_back(rigs[i]->run(flusher));
+  }
+  for (size_t i = 0; i < rigs.size(); ++i) {
+    const DrainCase& drain_case = rigs[i]->drain_case();
+    if (!samples[i].empty()) rows.push_back(drain_row(drain_case, samples[i]));
+    progress.add(work_of(drain_case, group.repetitions),
+                 "drain of " + std::to_string(drain_case.stacks) + " x " + std::to_string(drain_case.bytes) + " " +
+                     label(drain_case.variant));
+  }
+}
+
+void measure_group(const Group& group, CacheFlusher& flusher, Progress& progress, json& rows) {
+  size_t begin = 0;
+  while (begin < group.cases.size() && !interrupted) {
+    size_t end = begin;
+    size_t memory = 0;
+    while (end < group.cases.size() && (end == begin || memory + resident_bytes_of(group.cases[end]) <= kMemoryBudget)) {
+      memory += resident_bytes_of(group.cases[end++]);
+    }
+    measure_together(group, begin, end, flusher, progress, rows);
+    begin = end;
+  }
+}
+
+// The same drain twice in turns: what difference this machine lets us see.
+json measure_noise(CacheFlusher& flusher, const std::vector<Variant>& variants, bool quick) {
+  const Variant* chosen = nullptr;
+  for (const Variant& variant : variants) {
+    if (chosen == nullptr || (variant.policy->claims.sound && variant.policy->claims.empties_in_pause)) chosen = &variant;
+  }
+  const DrainCase drain_case{.variant = *chosen, .stacks = 8 * kKi, .bytes = 4096};
+  DrainRig a(drain_case, 1);
+  DrainRig b(drain_case, 2);
+  json ratios = json::array();
+  for (int pair = 0; pair < (quick ? 20 : 60) && !interrupted; ++pair) {
+    const double first = a.run(flusher).pause_ns;
+    ratios.push_back(first / std::max(1.0, b.run(flusher).pause_ns));
+  }
+  return {{"aa_ratio", ratios}, {"what", "pause of " + label(*chosen) + ", 8 Ki stacks of 4 KiB, two equal pools in turns"}};
+}
+
+// ---- pause ----
+
+std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, bool quick) {
+  struct Shape {
+    size_t stacks;
+    size_t bytes;
+    int mutators;
+    int markers;
+    int cycles;
+  };
+  const std::vector<Shape> shapes = quick ? std::vector<Shape>{{kKi, 8192, 1, 1, 3}, {100 * kKi, 8192, 1, 1, 3}}
+                                          : std::vector<Shape>{{kKi, 8192, 1, 1, 9},
+                                                               {16 * kKi, 8192, 1, 1, 7},
+                                                               {100 * kKi, 8192, 1, 1, 7},
+                                                               {100 * kKi, 8192, 4, 2, 3},
+                                                               {kMi, 4096, 1, 1, 3}};
+  std::vector<PauseCase> cases;
+  for (const Shape& shape : shapes) {
+    for (const Variant& variant : variants) {
+      if (shape.stacks >= kMi && variant.by_mutators) continue;  // it does not end in the 200 ms that are watched
+      cases.push_back({variant, shape.stacks, shape.bytes, shape.mutators, shape.markers, shape.cycles});
+    }
+  }
+  return cases;
+}
+
+double work_of(const PauseCase& pause_case) {
+  return 500000.0 * pause_case.cycles + 6.0 * static_cast<double>(pause_case.stacks) * (pause_case.cycles + 1);
+}
+
+json pause_row(const PauseCase& pause_case, const PauseResult& result) {
+  json splits = json::array();
+  for (const PauseSplit& split : result.splits) {
+    splits.push_back({{"stop_ns", split.stop_ns},
+                      {"mark_ns", split.mark_ns},
+                      {"drain_ns", split.drain_ns},
+                      {"restart_ns", split.restart_ns},
+                      {"resumed_ns", split.resumed_ns}});
+  }
+  json held = json::array();
+  for (const auto& [when, bytes] : result.held) held.push_back({when, bytes});
+  const auto cpus = static_cast<int>(std::thread::hardware_concurrency());
+  return {{"policy", pause_case.variant.policy->name},
+          {"variant", pause_case.variant.name},
+          {"stacks", pause_case.stacks},
+          {"stack_bytes", pause_case.bytes},
+          {"mutators", pause_case.mutators},
+          {"markers", pause_case.markers},
+          {"oversubscribed", pause_case.mutators + 1 > cpus},
+          {"splits", splits},
+          {"drain_cpu_ns", result.drain_cpu_ns},
+          {"drain_over_ns", result.drain_over_ns},
+          {"stall_ns", result.stall_ns},
+          {"latency", result.latency.to_json()},
+          {"latency_corrected", result.latency.corrected(static_cast<int64_t>(result.expected_interval_ns)).to_json()},
+          {"expected_interval_ns", result.expected_interval_ns},
+          {"held", held}};
+}
+
+// ---- context and output ----
+
+std::string first_line_after(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(key)) continue;
+    const size_t colon = key.empty() ? std::string::npos : line.find(':');
+    return colon == std::string::npos ? line : line.substr(std::min(line.size(), colon + 2));
+  }
+  return "unknown";
+}
+
+std::string now_text() {
+  char text[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+json context_of(bool quick) {
+  double load[3] = {};
+  if (getloadavg(load, 3) != 3) std::fill(std::begin(load), std::end(load), -1.0);
+  utsname system{};
+  uname(&system);
+  const ClockQuality clock = measure_clock();
+  return {{"date", now_text()},
+          {"commit", absl::GetFlag(FLAGS_commit)},
+          {"cpu", first_line_after("/proc/cpuinfo", "model name")},
+          {"cpus", std::thread::hardware_concurrency()},
+          {"kernel", std::string(system.sysname) + " " + system.release},
+          {"thp", first_line_after("/sys/kernel/mm/transparent_hugepage/enabled", "")},
+          {"compiler", __VERSION__},
+          {"build", STACKDRAIN_YIELDS != 0 ? "with yield points" : "release"},
+          {"load", {load[0], load[1], load[2]}},
+          {"clock_overhead_ns", clock.overhead_ns},
+          {"clock_step_ns", clock.step_ns},
+          {"quick", quick},
+          {"command", absl::GetFlag(FLAGS_command)},
+          {"notes", json::array()}};
+}
+
+int write_results(const json& results, const std::string& path) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream file(temporary);
+  file << results.dump(1) << "\n";
+  file.close();
+  if (file && std::rename(temporary.c_str(), path.c_str()) == 0) return 0;
+  std::fprintf(stderr, "stackdrain_study: %s cannot be written; choose another --out\n", path.c_str());
+  return 2;
+}
+
+void print_table(const json& results) {
+  std::printf("%-34s %10s %8s %9s %14s %12s %12s %14s\n", "policy", "stacks", "bytes", "order", "pause (med)", "ns/stack",
+              "/ chase", "after (med)");
+  for (const json& row : results["drain"]) {
+    const double pause = median(row["pause_ns"]);
+    const double stacks = row["stacks"];
+    std::vector<double> ratios;
+    for (size_t i = 0; i < row["pause_ns"].size(); ++i) {
+      ratios.push_back(row["pause_ns"][i].get<double>() / row["chase_ns"][i].get<double>());
+    }
+    const std::string variant = row["variant"];
+    std::printf("%-34s %10.0f %8d %9s %11.0f ns %12.3f %12.3f %11.0f ns\n",
+                (row["policy"].get<std::string>() + (variant.empty() ? "" : ", " + variant)).c_str(), stacks,
+                row["stack_bytes"].get<int>(), (row["order"].get<std::string>() + (row["share"] == "half" ? "/2" : "") + (row["cache"] == "warm" ? " w" : "")).c_str(),
+                pause, pause / stacks, median(ratios), median(row["after_ns"]));
+  }
+}
+
+void check_policies(const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    if (find_policy(name) != nullptr) continue;
+    std::fprintf(stderr, "stackdrain_study: unknown policy '%s'; see: stackdrain list policies\n", name.c_str());
+    std::exit(2);
+  }
+}
+
+int run() {
+  const bool quick = absl::GetFlag(FLAGS_quick);
+  check_policies(absl::GetFlag(FLAGS_policies));
+  const int64_t start = now_ns();
+  const std::vector<Variant> variants = all_variants(absl::GetFlag(FLAGS_policies));
+  const std::vector<Group> groups = drain_groups(variants, quick);
+  const std::vector<PauseCase> pauses = pause_cases(variants, quick);
+  json results = {{"schema", "stackdrain-results"}, {"version", 1}, {"context", context_of(quick)},
+                  {"drain", json::array()},         {"pause", json::array()}};
+  double total = 0;
+  for (const Group& group : groups) {
+    for (const DrainCase& drain_case : group.cases) total += work_of(drain_case, group.repetitions);
+  }
+  for (const PauseCase& pause_case : pauses) total += work_of(pause_case);
+  {
+    Progress progress(total);
+    CacheFlusher flusher;
+    results["noise"] = measure_noise(flusher, variants, quick);
+    for (const Group& group : groups) measure_group(group, flusher, progress, results["drain"]);
+    Histogram hiccup;
+    double hiccup_seconds = 0;
+    for (const PauseCase& pause_case : pauses) {
+      if (interrupted) break;
+      const PauseResult result = run_pause_study(pause_case);
+      results["pause"].push_back(pause_row(pause_case, result));
+      if (pause_case.mutators == 1) {
+        hiccup.merge(result.hiccup);
+        hiccup_seconds += result.hiccup_seconds;
+      }
+      progress.add(work_of(pause_case), "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
+    }
+    results["hiccup"] = {{"latency", hiccup.to_json()}, {"seconds", hiccup_seconds}};
+  }
+  results["context"]["seconds"] = static_cast<double>(now_ns() - start) / 1e9;
+  if (interrupted) results["context"]["notes"].push_back("interrupted: only what was measured until then");
+  print_table(results);
+  return write_results(results, absl::GetFlag(FLAGS_out));
+}
+
+}  // namespace
+}  // namespace stackdrain
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("measures drains and pauses; writes results.json");
+  absl::ParseCommandLine(argc, argv);
+  std::signal(SIGINT, +[](int) { stackdrain::interrupted = true; });
+  return stackdrain::run();
+}
