@@ -10,8 +10,8 @@
 
 namespace stackdrain {
 
-// Writes links into the first words of live stacks: stacks[order[last]] → … → stacks[order[0]] → 0, the order in which a
-// last-in first-out queue filled in `order` is walked. The first stack of the walk.
+// Writes links into the first words of live stacks: stacks[order[last]] → … → stacks[order[0]] → 0, the order in which
+// a last-in first-out queue filled in `order` is walked. The first stack of the walk.
 uintptr_t link_for_chase(std::span<const Stack> stacks, std::span<const uint32_t> order);
 // Follows the links to the end; the number of stacks seen. Each load depends on the one before.
 size_t chase(uintptr_t first);

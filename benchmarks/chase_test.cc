@@ -56,7 +56,7 @@ TEST_F(ChaseTest, WritesNothingButTheFirstWordOfTheStacksGiven) {
   }
   order_.resize(kStacks / 2);
   const uintptr_t first = link_for_chase(stacks_, order_);
-  CacheFlusher().flush(stacks_, order_);
+  CacheFlusher().flush(stacks_, order_, true);
   chase(first);
   std::vector<bool> linked(kStacks, false);
   for (const uint32_t index : order_) linked[index] = true;

@@ -14,13 +14,13 @@ namespace {
 void drain(benchmark::State& state, DrainCase drain_case) {
   static CacheFlusher flusher;
   DrainRig rig(drain_case, 1);
-  rig.run(flusher);
+  rig.run(flusher, CacheState::kCold);
   double after = 0;
   double enqueue = 0;
   double chase = 0;
   DrainSample last;
   for (auto _ : state) {
-    last = rig.run(flusher);
+    last = rig.run(flusher, CacheState::kCold);
     state.SetIterationTime(last.pause_ns / 1e9);
     after += last.after_ns;
     enqueue += last.enqueue_ns;
@@ -45,8 +45,10 @@ void register_all() {
           const DrainCase drain_case{.variant = variant, .stacks = stacks, .bytes = bytes, .random = random};
           std::string name = "drain/" + std::string(variant.policy->name);
           if (!variant.name.empty()) name += ":" + variant.name;
-          name += "/stacks:" + std::to_string(stacks) + "/bytes:" + std::to_string(bytes) + (random ? "/random" : "/address");
-          benchmark::RegisterBenchmark(name.c_str(), [drain_case](benchmark::State& state) { drain(state, drain_case); })
+          name += "/stacks:" + std::to_string(stacks) + "/bytes:" + std::to_string(bytes) +
+                  (random ? "/random" : "/address");
+          benchmark::RegisterBenchmark(name.c_str(),
+                                       [drain_case](benchmark::State& state) { drain(state, drain_case); })
               ->UseManualTime()
               ->Iterations(stacks >= 65536 ? 3 : 20);
         }

@@ -38,7 +38,8 @@ std::vector<Variant> all_variants(const std::vector<std::string>& policy_names) 
   std::vector<Variant> variants;
   for (const PolicyRow& policy : policies()) {
     const std::string name(policy.name);
-    const bool wanted = policy_names.empty() || std::find(policy_names.begin(), policy_names.end(), name) != policy_names.end();
+    const bool wanted =
+        policy_names.empty() || std::find(policy_names.begin(), policy_names.end(), name) != policy_names.end();
     if (!wanted) continue;
     if (!holds_matter(policy)) {
       variants.push_back({.policy = &policy, .name = ""});
@@ -79,8 +80,8 @@ void DrainRig::allocate_missing() {
   }
 }
 
-// Frees a random half and allocates it again: the pool's lists and the stacks' addresses lose their first order. Each run,
-// which retires at random and allocates again, ages the pool further.
+// Frees a random half and allocates it again: the pool's lists and the stacks' addresses lose their first order. Each
+// run, which retires at random and allocates again, ages the pool further.
 void DrainRig::age() {
   std::shuffle(stacks_.begin(), stacks_.end(), random_);
   for (size_t i = 0; i < stacks_.size() / 2; ++i) {
@@ -99,11 +100,12 @@ void DrainRig::choose() {
   std::sort(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) { return stacks_[a].lo < stacks_[b].lo; });
 }
 
-DrainSample DrainRig::run(CacheFlusher& flusher) {
+DrainSample DrainRig::run(CacheFlusher& flusher, CacheState cache) {
+  const bool cold = cache == CacheState::kCold;
   DrainSample sample;
   choose();
   const uintptr_t first = link_for_chase(stacks_, order_);
-  flusher.flush(stacks_, order_, case_.cold);
+  flusher.flush(stacks_, order_, cold);
   int64_t start = now_ns();
   const size_t seen = chase(first);
   sample.chase_ns = static_cast<double>(now_ns() - start);
@@ -111,11 +113,16 @@ DrainSample DrainRig::run(CacheFlusher& flusher) {
 
   pool_->begin_cycle({});
   start = now_ns();
-  for (const uint32_t index : order_) pool_->retire(kNoProc, stacks_[index], RetireWhy::kShrunk);
+  const size_t early = order_.size() - (cold ? 0 : 1);
+  for (size_t i = 0; i < early; ++i) pool_->retire(kNoProc, stacks_[order_[i]], RetireWhy::kShrunk);
   sample.enqueue_ns = static_cast<double>(now_ns() - start);
-  const PoolStats before = pool_->stats();
+  PoolStats before = pool_->stats();
+  flusher.flush(stacks_, order_, cold);
+  for (size_t i = early; i < order_.size(); ++i) {
+    pool_->retire(kNoProc, stacks_[order_[i]], RetireWhy::kShrunk);
+    before.held_bytes = pool_->stats().held_bytes;
+  }
   sample.held_bytes = before.held_bytes;
-  flusher.flush(stacks_, order_, case_.cold);
   start = now_ns();
   pool_->end_mark();
   sample.pause_ns = static_cast<double>(now_ns() - start);

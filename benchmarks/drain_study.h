@@ -1,8 +1,10 @@
-// Drain study: what one drain costs: n stacks are retired in one cycle, then end_mark, then what is left for after the restart.
+// Drain study: what one drain costs: n stacks are retired in one cycle, then end_mark, then what is left for after the
+// restart.
 //
-// One rig is a pool with its stacks; run() is one repetition: a pointer chase over the stacks about to be retired, in the order in which a
-// last-in first-out queue walks them (caches flushed), then the cycle: retire all (enqueue), flush, end_mark (pause), restarted, drain steps to
-// the end (after). The stacks are allocated again afterwards. No mutator runs: stalls are the pause study's question.
+// One rig is a pool with its stacks; run() is one repetition: a pointer chase over the stacks about to be retired, in
+// the order in which a last-in first-out queue walks them (caches flushed), then the cycle: retire all (enqueue),
+// flush, end_mark (pause), restarted, drain steps to the end (after). The stacks are allocated again afterwards. No
+// mutator runs: stalls are the pause study's question.
 #pragma once
 
 #include <cstdint>
@@ -32,15 +34,16 @@ std::vector<Variant> all_variants(const std::vector<std::string>& policy_names);
 
 struct DrainCase {
   Variant variant;
-  size_t stacks = 0;  // retired in a cycle
-  size_t bytes = 0;   // of one
-  bool random = true; // order of retiring; else by address
-  bool half = false;  // as many stay live, at random between them
-  bool aged = true;   // freed and allocated again at random; else fresh, in address order
-  // Before end_mark: cold evicts everything, code and the pool's own fields too; else only the stacks' lines are flushed, as
-  // at the end of a real mark, where the pool itself was in use a moment ago.
-  bool cold = true;
+  size_t stacks = 0;   // retired in a cycle
+  size_t bytes = 0;    // of one
+  bool random = true;  // order of retiring; else by address
+  bool half = false;   // as many stay live, at random between them
+  bool aged = true;    // freed and allocated again at random; else fresh, in address order
 };
+
+// What is flushed before end_mark. Cold: everything, code and the pool's own fields too. Warm: only the stacks' lines,
+// and one stack is retired after it, as at the end of a real mark, where the pool itself was in use a moment ago.
+enum class CacheState { kCold, kWarm };
 
 struct DrainSample {
   double chase_ns = 0;
@@ -59,7 +62,7 @@ size_t resident_bytes_of(const DrainCase& drain_case);
 class DrainRig {
  public:
   DrainRig(const DrainCase& drain_case, uint32_t seed);
-  DrainSample run(CacheFlusher& flusher);
+  DrainSample run(CacheFlusher& flusher, CacheState cache);
   const DrainCase& drain_case() const { return case_; }
 
  private:

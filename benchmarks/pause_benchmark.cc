@@ -1,4 +1,5 @@
-// pause_benchmark: whole pauses with a real mutator under Google Benchmark; manual time is the pause, its parts are counters.
+// pause_benchmark: whole pauses with a real mutator under Google Benchmark; manual time is the pause, its parts are
+// counters.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

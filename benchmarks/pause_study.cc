@@ -14,8 +14,9 @@ namespace {
 
 constexpr size_t kMutatorStack = 8192;  // four fill a cache
 constexpr size_t kBurst = 16;
-constexpr int kOpsPerAssist = 1;  // allocations between two drain steps of a mutator that assists
-constexpr size_t kHeldPoints = 400;  // of the graph
+constexpr int64_t kHiccupNs = 60'000'000;  // a cycle's share of the baseline
+constexpr int kOpsPerAssist = 1;           // allocations between two drain steps of a mutator that assists
+constexpr size_t kHeldPoints = 400;        // of the graph
 
 enum class Mode : int { kIdle, kHiccup, kWork };
 
@@ -150,7 +151,7 @@ class Study {
   void hiccup_window() {
     set_mode(Mode::kHiccup);
     const int64_t start = now_ns();
-    std::this_thread::sleep_for(std::chrono::nanoseconds(kAfterRestartNs));
+    std::this_thread::sleep_for(std::chrono::nanoseconds(kHiccupNs));
     result_.hiccup_seconds += static_cast<double>(now_ns() - start) / 1e9 * case_.mutators;
     set_mode(Mode::kWork);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -303,6 +304,8 @@ class Study {
 
 }  // namespace
 
-PauseResult run_pause_study(const PauseCase& pause_case) { return Study(pause_case).run(); }
+PauseResult run_pause_study(const PauseCase& pause_case) {
+  return Study(pause_case).run();
+}
 
 }  // namespace stackdrain

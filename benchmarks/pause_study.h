@@ -1,14 +1,17 @@
-// Pause study: whole cycles with real mutators: where a pause goes, and what the mutators feel in the 200 ms after the restart.
+// Pause study: whole cycles with real mutators: where a pause goes, and what the mutators feel in the 200 ms after the
+// restart.
 //
 // n goroutines wait on channels, each on a stack of which little is used, so that one cycle halves them all. One cycle:
 //
-//   hiccup window   stop          mark and shrink       drain        restart      last mutator resumed    200 ms after the restart
-//   (mutators only  (world.stop)  (k markers run the    (end_mark)   (world.      (they say when)         mutators allocate and free,
-//    read the clock)              root jobs)                          start)                               each pair timed; the drain runs
+//   hiccup window   stop          mark and shrink       drain        restart      last mutator resumed    200 ms after
+//   the restart (mutators only  (world.stop)  (k markers run the    (end_mark)   (world.      (they say when) mutators
+//   allocate and free,
+//    read the clock)              root jobs)                          start)                               each pair
+//    timed; the drain runs
 //
-// The drain runs on the collector's thread, or in the mutators (Variant::by_mutators: a step each few allocations). A mutator works in
-// bursts of allocations and frees that its cache can't hold, so that it does take the pool's lock. Between cycles, unmeasured, with the
-// world stopped, all goroutines grow to the first size again.
+// The drain runs on the collector's thread, or in the mutators (Variant::by_mutators: a step each few allocations). A
+// mutator works in bursts of allocations and frees that its cache can't hold, so that it does take the pool's lock.
+// Between cycles, unmeasured, with the world stopped, all goroutines grow to the first size again.
 #pragma once
 
 #include <cstdint>

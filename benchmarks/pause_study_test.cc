@@ -74,7 +74,9 @@ INSTANTIATE_TEST_SUITE_P(Variants, PauseStudyTest, testing::ValuesIn(all_variant
   return name;
 });
 
-TEST(PauseStudyTest, MoreMutatorsThanCoresAndSeveralMarkers) { expect_complete(run(all_variants({}).back(), 3, 2)); }
+TEST(PauseStudyTest, MoreMutatorsThanCoresAndSeveralMarkers) {
+  expect_complete(run(all_variants({}).back(), 3, 2));
+}
 
 }  // namespace
 }  // namespace stackdrain

@@ -1,7 +1,7 @@
 // Recorder: what is measured and how it is kept: the clock, a log-bucket histogram, omission correction, JSON.
 //
-// A histogram takes no memory while it records: 64 buckets an octave, so a bucket is at most 1.6 % wide. Not thread-safe: one a
-// thread, merged afterwards.
+// A histogram takes no memory while it records: 64 buckets an octave, so a bucket is at most 1.6 % wide. Not
+// thread-safe: one a thread, merged afterwards.
 #pragma once
 
 #include <array>
@@ -38,8 +38,8 @@ class Histogram {
     max_ = value > max_ ? value : max_;
   }
   void merge(const Histogram& other);
-  // A copy in which every sample longer than `expected_ns` also stands for the operations that would have begun, and waited, during it
-  // (coordinated omission).
+  // A copy in which every sample longer than `expected_ns` also stands for the operations that would have begun, and
+  // waited, during it (coordinated omission).
   Histogram corrected(int64_t expected_ns) const;
   // The value at quantile q in 0..1, in ns: the upper end of its bucket.
   uint64_t quantile(double q) const;

@@ -1,8 +1,10 @@
-// stackdrain_study: runs the drain and pause studies over a matrix of cases and writes results.json's measured sections.
+// stackdrain_study: runs the drain and pause studies over a matrix of cases and writes results.json's measured
+// sections.
 //
-// Each group of cases that fits into memory together is measured in turns, one repetition of each after the other, so that a noisy
-// moment hits them alike; the pair of drain and chase is always within one repetition. Progress goes to standard error with an
-// estimate. Ctrl-C ends the run after the repetition under way; what was measured is written, whole, by a rename.
+// Each group of cases that fits into memory together is measured in turns, one repetition of each after the other, so
+// that a noisy moment hits them alike; the pair of drain and chase is always within one repetition. Progress goes to
+// standard error with an estimate. Ctrl-C ends the run after the repetition under way; what was measured is written,
+// whole, by a rename.
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -45,53 +47,85 @@ constexpr size_t kMemoryBudget = size_t{9} << 30;
 
 // ---- the matrix ----
 
+// Which variants a sweep takes.
+enum class Take {
+  kEvery,         // each way of holding the lock, and the known-bad control
+  kFirst,         // each policy's first way
+  kDeferring,     // ... of those that defer shrunk stacks: the same queue, drained at two times
+  kDrainInPause,  // sound policies whose drain is in the pause
+};
+
 struct Sweep {
   std::vector<size_t> stacks;
   std::vector<size_t> bytes;
-  bool address_too;    // also by address, not only at random
-  bool half_too;       // also with half of the stacks staying
-  bool warm_too;       // also with only the stacks' lines flushed
-  bool every_variant;  // each way of holding the lock, and the known-bad control; else each sound policy's first
+  Take take;
+  bool address_too;  // also by address, not only at random; of those that drain in the pause
+  bool half_too;     // also with half of the stacks staying
+  bool warm_too;     // also with only the stacks' lines flushed; of those that don't drain in the pause
 };
 
 std::vector<Sweep> sweeps(bool quick) {
   if (quick) {
-    return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, false, false, true, true},
-            {{kMi}, {4096}, false, false, true, false},
-            {{kKi, 64 * kKi}, {2048, 8192, 32768}, true, false, false, false}};
+    return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kEvery, false, false, true},
+            {{kMi}, {4096}, Take::kDeferring, false, false, true},
+            {{kKi, 64 * kKi}, {2048, 8192, 32768}, Take::kDrainInPause, true, false, false}};
   }
-  return {{{16, 128, kKi, 8 * kKi, 64 * kKi, 100 * kKi}, {4096}, false, false, true, true},
-          {{kMi}, {4096}, true, false, true, false},
-          {{kKi, 8 * kKi, 64 * kKi}, {2048, 8192, 32768}, true, true, false, false},
-          {{256 * kKi}, {2048, 4096, 8192, 32768}, true, false, false, false},
-          {{kMi}, {2048}, false, false, false, false}};
+  return {{{16, 128, kKi, 8 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kEvery, true, false, true},
+          {{kMi}, {4096}, Take::kFirst, true, false, true},
+          {{kKi, 8 * kKi, 64 * kKi}, {2048, 8192, 32768}, Take::kFirst, true, true, false},
+          {{256 * kKi}, {2048, 4096, 8192, 32768}, Take::kDrainInPause, true, false, false},
+          {{kMi}, {2048}, Take::kDrainInPause, false, false, false}};
 }
 
 int repetitions_of(size_t stacks, bool quick) {
-  if (stacks >= kMi) return quick ? 3 : 5;
+  if (stacks >= kMi) return quick ? 3 : 7;
   if (stacks >= 64 * kKi) return quick ? 5 : 9;
-  return quick ? 9 : 21;
+  return quick ? 11 : 21;
 }
 
+bool drains_in_pause(const PolicyRow& policy) {
+  return policy.claims.sound && policy.claims.empties_in_pause;
+}
+
+bool takes(Take take, const PolicyRow& policy, bool seen) {
+  switch (take) {
+    case Take::kEvery:
+      return true;
+    case Take::kFirst:
+      return !seen;
+    case Take::kDeferring:
+      return !seen && policy.claims.defers_shrunk;
+    case Take::kDrainInPause:
+      return drains_in_pause(policy);
+  }
+  return false;
+}
+
+// A rig's case, and whether it is measured warm too (on the same rig: setting one up is what costs).
+struct GroupCase {
+  DrainCase drain_case;
+  bool warm_too = false;
+};
+
 struct Group {
-  std::vector<DrainCase> cases;
+  std::vector<GroupCase> cases;
   int repetitions = 0;
 };
 
-void add_group(std::vector<Group>& groups, const std::vector<Variant>& variants, const Sweep& sweep, DrainCase shape,
-               bool quick) {
+void add_group(std::vector<Group>& groups, const std::vector<Variant>& variants, Take take, bool warm_too,
+               DrainCase shape, bool quick) {
   Group group;
   group.repetitions = repetitions_of(shape.stacks, quick);
   const PolicyRow* last = nullptr;
   for (const Variant& variant : variants) {
     // Who drains makes no difference where no mutator runs.
     if (variant.by_mutators) continue;
-    if (!sweep.every_variant && (variant.policy == last || !variant.policy->claims.sound)) continue;
+    if (!takes(take, *variant.policy, variant.policy == last)) continue;
     last = variant.policy;
     shape.variant = variant;
-    group.cases.push_back(shape);
+    group.cases.push_back({shape, warm_too && !drains_in_pause(*variant.policy)});
   }
-  groups.push_back(group);
+  if (!group.cases.empty()) groups.push_back(group);
 }
 
 std::vector<Group> drain_groups(const std::vector<Variant>& variants, bool quick) {
@@ -100,21 +134,16 @@ std::vector<Group> drain_groups(const std::vector<Variant>& variants, bool quick
     for (const size_t bytes : sweep.bytes) {
       for (const size_t stacks : sweep.stacks) {
         DrainCase shape{.variant = {}, .stacks = stacks, .bytes = bytes};
-        add_group(groups, variants, sweep, shape, quick);
-        if (sweep.warm_too) {
-          shape.cold = false;
-          add_group(groups, variants, sweep, shape, quick);
-          shape.cold = true;
-        }
+        add_group(groups, variants, sweep.take, sweep.warm_too, shape, quick);
         if (sweep.half_too) {
           shape.half = true;
-          add_group(groups, variants, sweep, shape, quick);
+          add_group(groups, variants, sweep.take, false, shape, quick);
           shape.half = false;
         }
         if (!sweep.address_too) continue;
         shape.random = false;
         shape.aged = false;
-        add_group(groups, variants, sweep, shape, quick);
+        add_group(groups, variants, Take::kDrainInPause, false, shape, quick);
       }
     }
   }
@@ -148,21 +177,21 @@ std::string label(const Variant& variant) {
 }
 
 // What a case costs, about, in units of the same kind for every case: setting up and repetitions.
-double work_of(const DrainCase& drain_case, int repetitions) {
-  const double live = static_cast<double>(drain_case.stacks) * (drain_case.half ? 2 : 1);
-  return (live + 20000) * (repetitions + 3) * (drain_case.cold ? 1 : 0.5);
+double work_of(const GroupCase& one, int repetitions) {
+  const double live = static_cast<double>(one.drain_case.stacks) * (one.drain_case.half ? 2 : 1);
+  return (live + 20000) * (repetitions * (one.warm_too ? 2 : 1) + 3);
 }
 
 // ---- drain ----
 
-json drain_row(const DrainCase& drain_case, const std::vector<DrainSample>& samples) {
+json drain_row(const DrainCase& drain_case, CacheState cache, const std::vector<DrainSample>& samples) {
   json row = {{"policy", drain_case.variant.policy->name},
               {"variant", drain_case.variant.name},
               {"stacks", drain_case.stacks},
               {"stack_bytes", drain_case.bytes},
               {"order", drain_case.random ? "random" : "address"},
               {"share", drain_case.half ? "half" : "all"},
-              {"cache", drain_case.cold ? "cold" : "warm"},
+              {"cache", cache == CacheState::kCold ? "cold" : "warm"},
               {"aged", drain_case.aged},
               {"pause_ns", json::array()},
               {"after_ns", json::array()},
@@ -180,22 +209,39 @@ json drain_row(const DrainCase& drain_case, const std::vector<DrainSample>& samp
   return row;
 }
 
+// One rig of a group and what it measured.
+struct Bench {
+  GroupCase one;
+  std::unique_ptr<DrainRig> rig;
+  std::vector<DrainSample> cold;
+  std::vector<DrainSample> warm;
+
+  void repeat(CacheFlusher& flusher) {
+    cold.push_back(rig->run(flusher, CacheState::kCold));
+    if (one.warm_too) warm.push_back(rig->run(flusher, CacheState::kWarm));
+  }
+};
+
 // The cases [begin, end) of a group, in turns.
 void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher& flusher, Progress& progress,
                       json& rows) {
-  std::vector<std::unique_ptr<DrainRig>> rigs;
-  for (size_t i = begin; i < end; ++i) rigs.push_back(std::make_unique<DrainRig>(group.cases[i], static_cast<uint32_t>(i + 1)));
-  std::vector<std::vector<DrainSample>> samples(rigs.size());
-  for (auto& rig : rigs) rig->run(flusher);  // the first one also touches what was never touched; not kept
-  for (int repetition = 0; repetition < group.repetitions && !interrupted; ++repetition) {
-    for (size_t i = 0; i < rigs.size(); ++i) samples[i].push_back(rigs[i]->run(flusher));
+  std::vector<Bench> benches;
+  for (size_t i = begin; i < end; ++i) {
+    auto rig = std::make_unique<DrainRig>(group.cases[i].drain_case, static_cast<uint32_t>(i + 1));
+    benches.push_back({group.cases[i], std::move(rig), {}, {}});
   }
-  for (size_t i = 0; i < rigs.size(); ++i) {
-    const DrainCase& drain_case = rigs[i]->drain_case();
-    if (!samples[i].empty()) rows.push_back(drain_row(drain_case, samples[i]));
-    progress.add(work_of(drain_case, group.repetitions),
-                 "drain of " + std::to_string(drain_case.stacks) + " x " + std::to_string(drain_case.bytes) + " " +
-                     label(drain_case.variant));
+  // The first run also touches what was never touched; not kept.
+  for (Bench& bench : benches) bench.rig->run(flusher, CacheState::kWarm);
+  for (int repetition = 0; repetition < group.repetitions && !interrupted; ++repetition) {
+    for (Bench& bench : benches) bench.repeat(flusher);
+  }
+  for (const Bench& bench : benches) {
+    const DrainCase& drain_case = bench.one.drain_case;
+    if (!bench.cold.empty()) rows.push_back(drain_row(drain_case, CacheState::kCold, bench.cold));
+    if (!bench.warm.empty()) rows.push_back(drain_row(drain_case, CacheState::kWarm, bench.warm));
+    progress.add(work_of(bench.one, group.repetitions), "drain of " + std::to_string(drain_case.stacks) + " x " +
+                                                            std::to_string(drain_case.bytes) + " " +
+                                                            label(drain_case.variant));
   }
 }
 
@@ -204,8 +250,9 @@ void measure_group(const Group& group, CacheFlusher& flusher, Progress& progress
   while (begin < group.cases.size() && !interrupted) {
     size_t end = begin;
     size_t memory = 0;
-    while (end < group.cases.size() && (end == begin || memory + resident_bytes_of(group.cases[end]) <= kMemoryBudget)) {
-      memory += resident_bytes_of(group.cases[end++]);
+    while (end < group.cases.size() &&
+           (end == begin || memory + resident_bytes_of(group.cases[end].drain_case) <= kMemoryBudget)) {
+      memory += resident_bytes_of(group.cases[end++].drain_case);
     }
     measure_together(group, begin, end, flusher, progress, rows);
     begin = end;
@@ -216,17 +263,19 @@ void measure_group(const Group& group, CacheFlusher& flusher, Progress& progress
 json measure_noise(CacheFlusher& flusher, const std::vector<Variant>& variants, bool quick) {
   const Variant* chosen = nullptr;
   for (const Variant& variant : variants) {
-    if (chosen == nullptr || (variant.policy->claims.sound && variant.policy->claims.empties_in_pause)) chosen = &variant;
+    if (chosen == nullptr || (variant.policy->claims.sound && variant.policy->claims.empties_in_pause))
+      chosen = &variant;
   }
   const DrainCase drain_case{.variant = *chosen, .stacks = 8 * kKi, .bytes = 4096};
   DrainRig a(drain_case, 1);
   DrainRig b(drain_case, 2);
   json ratios = json::array();
   for (int pair = 0; pair < (quick ? 20 : 60) && !interrupted; ++pair) {
-    const double first = a.run(flusher).pause_ns;
-    ratios.push_back(first / std::max(1.0, b.run(flusher).pause_ns));
+    const double first = a.run(flusher, CacheState::kCold).pause_ns;
+    ratios.push_back(first / std::max(1.0, b.run(flusher, CacheState::kCold).pause_ns));
   }
-  return {{"aa_ratio", ratios}, {"what", "pause of " + label(*chosen) + ", 8 Ki stacks of 4 KiB, two equal pools in turns"}};
+  return {{"aa_ratio", ratios},
+          {"what", "pause of " + label(*chosen) + ", 8 Ki stacks of 4 KiB, two equal pools in turns"}};
 }
 
 // ---- pause ----
@@ -342,8 +391,8 @@ int write_results(const json& results, const std::string& path) {
 }
 
 void print_table(const json& results) {
-  std::printf("%-34s %10s %8s %9s %14s %12s %12s %14s\n", "policy", "stacks", "bytes", "order", "pause (med)", "ns/stack",
-              "/ chase", "after (med)");
+  std::printf("%-34s %10s %8s %9s %14s %12s %12s %14s\n", "policy", "stacks", "bytes", "order", "pause (med)",
+              "ns/stack", "/ chase", "after (med)");
   for (const json& row : results["drain"]) {
     const double pause = median(row["pause_ns"]);
     const double stacks = row["stacks"];
@@ -352,10 +401,13 @@ void print_table(const json& results) {
       ratios.push_back(row["pause_ns"][i].get<double>() / row["chase_ns"][i].get<double>());
     }
     const std::string variant = row["variant"];
-    std::printf("%-34s %10.0f %8d %9s %11.0f ns %12.3f %12.3f %11.0f ns\n",
-                (row["policy"].get<std::string>() + (variant.empty() ? "" : ", " + variant)).c_str(), stacks,
-                row["stack_bytes"].get<int>(), (row["order"].get<std::string>() + (row["share"] == "half" ? "/2" : "") + (row["cache"] == "warm" ? " w" : "")).c_str(),
-                pause, pause / stacks, median(ratios), median(row["after_ns"]));
+    std::printf(
+        "%-34s %10.0f %8d %9s %11.0f ns %12.3f %12.3f %11.0f ns\n",
+        (row["policy"].get<std::string>() + (variant.empty() ? "" : ", " + variant)).c_str(), stacks,
+        row["stack_bytes"].get<int>(),
+        (row["order"].get<std::string>() + (row["share"] == "half" ? "/2" : "") + (row["cache"] == "warm" ? " w" : ""))
+            .c_str(),
+        pause, pause / stacks, median(ratios), median(row["after_ns"]));
   }
 }
 
@@ -374,11 +426,14 @@ int run() {
   const std::vector<Variant> variants = all_variants(absl::GetFlag(FLAGS_policies));
   const std::vector<Group> groups = drain_groups(variants, quick);
   const std::vector<PauseCase> pauses = pause_cases(variants, quick);
-  json results = {{"schema", "stackdrain-results"}, {"version", 1}, {"context", context_of(quick)},
-                  {"drain", json::array()},         {"pause", json::array()}};
+  json results = {{"schema", "stackdrain-results"},
+                  {"version", 1},
+                  {"context", context_of(quick)},
+                  {"drain", json::array()},
+                  {"pause", json::array()}};
   double total = 0;
   for (const Group& group : groups) {
-    for (const DrainCase& drain_case : group.cases) total += work_of(drain_case, group.repetitions);
+    for (const GroupCase& one : group.cases) total += work_of(one, group.repetitions);
   }
   for (const PauseCase& pause_case : pauses) total += work_of(pause_case);
   {
@@ -396,7 +451,8 @@ int run() {
         hiccup.merge(result.hiccup);
         hiccup_seconds += result.hiccup_seconds;
       }
-      progress.add(work_of(pause_case), "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
+      progress.add(work_of(pause_case),
+                   "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
     }
     results["hiccup"] = {{"latency", hiccup.to_json()}, {"seconds", hiccup_seconds}};
   }

@@ -1,9 +1,10 @@
 // World: real mutator threads and the means to stop them.
 //
-//   collector: stop() ──▶ asked_ set ──▶ every mutator reaches safepoint() and blocks ──▶ stop() returns ──▶ start() ──▶ all resume
+//   collector: stop() ──▶ asked_ set ──▶ every mutator reaches safepoint() and blocks ──▶ stop() returns ──▶ start()
+//   ──▶ all resume
 //
-// A mutator calls safepoint() often; while nobody asks it costs one relaxed load. Whoever waits, mutator or collector, blocks on a
-// condition variable and never spins. One collector at a time.
+// A mutator calls safepoint() often; while nobody asks it costs one relaxed load. Whoever waits, mutator or collector,
+// blocks on a condition variable and never spins. One collector at a time.
 #pragma once
 
 #include <atomic>
@@ -23,7 +24,8 @@ class World {
 
   // Mutator side: blocks while the world is stopped; the ns at which it was resumed, or 0 if it did not block.
   int64_t safepoint() {
-    if (!asked_.load(std::memory_order_relaxed)) [[likely]] return 0;
+    if (!asked_.load(std::memory_order_relaxed)) [[likely]]
+      return 0;
     return wait_for_start();
   }
   // Mutator side: the thread ends and is waited for no more.

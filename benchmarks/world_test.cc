@@ -9,7 +9,8 @@
 namespace stackdrain {
 namespace {
 
-// Plain, unsynchronised counters: while the world is stopped nobody else touches them, or TSan says so and the sums differ.
+// Plain, unsynchronised counters: while the world is stopped nobody else touches them, or TSan says so and the sums
+// differ.
 TEST(World, NobodyRunsWhileStopped) {
   constexpr int kMutators = 3;
   World world(kMutators);
