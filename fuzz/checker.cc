@@ -23,9 +23,15 @@ peek(uintptr_t address) {
 
 constexpr size_t kLine = 64;
 
-const char* name_of(SpanState state) { return kSpanStateNames[static_cast<size_t>(state)].data(); }
-const char* name_of(SlotPlace place) { return kSlotPlaceNames[static_cast<size_t>(place)].data(); }
-const char* name_of(RootKind kind) { return kRootNames[static_cast<size_t>(kind)].data(); }
+const char* name_of(SpanState state) {
+  return kSpanStateNames[static_cast<size_t>(state)].data();
+}
+const char* name_of(SlotPlace place) {
+  return kSlotPlaceNames[static_cast<size_t>(place)].data();
+}
+const char* name_of(RootKind kind) {
+  return kRootNames[static_cast<size_t>(kind)].data();
+}
 
 }  // namespace
 
@@ -33,6 +39,7 @@ void Checker::reset(const Watched& watched) {
   watched_ = watched;
   failed_ = false;
   flushed_ = false;
+  last_stats_ = {};
   releases_at_begin_ = 0;
   snapshot_count_ = 0;
   span_count_ = 0;
@@ -87,7 +94,8 @@ bool Checker::check_shrunk_spans() {
     const Location now = watched_.pool->locate(retired.stack.lo);
     if (now.state == SpanState::kStack && now.generation == retired.span.generation) continue;
     return report(Invariant::kA2,
-                  "the span at +0x%" PRIxPTR " (generation %u) held g%u's old stack, shrunk in this cycle, and is now %s "
+                  "the span at +0x%" PRIxPTR
+                  " (generation %u) held g%u's old stack, shrunk in this cycle, and is now %s "
                   "(generation %u) before the cycle's end",
                   offset(retired.span.base), retired.span.generation, retired.goroutine, name_of(now.state),
                   now.generation);
@@ -97,6 +105,8 @@ bool Checker::check_shrunk_spans() {
 
 bool Checker::check_accounts() {
   const PoolStats stats = watched_.pool->stats();
+  moved_ = stats != last_stats_;
+  last_stats_ = stats;
   const Model& model = *watched_.model;
   if (stats.system_bytes != stats.heap_bytes + stats.stack_bytes + stats.idle_bytes) {
     return report(Invariant::kE1, "system %" PRIu64 " bytes, but heap %" PRIu64 " + stack %" PRIu64 " + idle %" PRIu64,
@@ -143,15 +153,17 @@ bool Checker::check_goroutine(uint32_t g) {
   }
   const Stack stack = goroutine.stack();
   if (stack != expected.stack) {
-    return report(Invariant::kD7, "g%u's stack is +0x%" PRIxPTR " (%zu bytes), the program says +0x%" PRIxPTR " (%zu)", g,
-                  offset(stack.lo), stack.bytes(), offset(expected.stack.lo), expected.stack.bytes());
+    return report(Invariant::kD7, "g%u's stack is +0x%" PRIxPTR " (%zu bytes), the program says +0x%" PRIxPTR " (%zu)",
+                  g, offset(stack.lo), stack.bytes(), offset(expected.stack.lo), expected.stack.bytes());
   }
   if (!stack) return check_roots(expected, goroutine);
   const Location at = watched_.pool->locate(stack.lo);
   if (!std::has_single_bit(stack.bytes()) || stack.bytes() < kMinStackBytes ||
-      (stack.lo - at.base) % stack.bytes() != 0 || at.state != SpanState::kStack || stack.hi > at.base + (uintptr_t{at.pages} << kPageShift)) {
-    return report(Invariant::kB2, "g%u's stack +0x%" PRIxPTR " of %zu bytes lies in a %s span at +0x%" PRIxPTR " of %u pages",
-                  g, offset(stack.lo), stack.bytes(), name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
+      (stack.lo - at.base) % stack.bytes() != 0 || at.state != SpanState::kStack ||
+      stack.hi > at.base + (uintptr_t{at.pages} << kPageShift)) {
+    return report(Invariant::kB2,
+                  "g%u's stack +0x%" PRIxPTR " of %zu bytes lies in a %s span at +0x%" PRIxPTR " of %u pages", g,
+                  offset(stack.lo), stack.bytes(), name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
   }
   if (!expected.alive()) return check_roots(expected, goroutine);
   for (int word = 0; word < 2; ++word) {
@@ -215,8 +227,8 @@ bool Checker::check_frame(const ModelGoroutine& expected, uint32_t id, size_t fr
   for (uintptr_t line = low; line < link; line += kLine) {
     const uint64_t wanted = stack_pattern(id, expected.generation, hi - line);
     if (peek(line) == wanted) continue;
-    return report(Invariant::kD2, "g%u, frame %zu: pattern at +0x%" PRIxPTR " is 0x%" PRIx64 ", not 0x%" PRIx64, id, frame,
-                  offset(line), peek(line), wanted);
+    return report(Invariant::kD2, "g%u, frame %zu: pattern at +0x%" PRIxPTR " is 0x%" PRIx64 ", not 0x%" PRIx64, id,
+                  frame, offset(line), peek(line), wanted);
   }
   return true;
 }
@@ -294,8 +306,8 @@ bool Checker::claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc) {
   }
   for (size_t unit = unit_of(lo); unit < unit_of(lo) + bytes / kMinStackBytes; ++unit) {
     if (unit_epoch_[unit] == epoch_) {
-      return report(Invariant::kB1, "the stack at +0x%" PRIxPTR " (%zu bytes, p%d) is both %s and %s", offset(lo), bytes,
-                    proc, name_of(static_cast<SlotPlace>(unit_place_[unit])), name_of(place));
+      return report(Invariant::kB1, "the stack at +0x%" PRIxPTR " (%zu bytes, p%d) is both %s and %s", offset(lo),
+                    bytes, proc, name_of(static_cast<SlotPlace>(unit_place_[unit])), name_of(place));
     }
     unit_epoch_[unit] = epoch_;
     unit_place_[unit] = static_cast<uint8_t>(place);
@@ -336,7 +348,8 @@ bool Checker::check_span_view(const SpanView& view) {
   const bool right_limit = view.limit == (view.state == SpanState::kFree ? 0 : end);
   if (view.has_free_list || view.out != 0 || view.capacity != 0 || view.order != kNoOrder || !right_limit) {
     return report(Invariant::kA7,
-                  "the %s span at +0x%" PRIxPTR " keeps stack metadata: order %u, capacity %u, out %u, free list %s, "
+                  "the %s span at +0x%" PRIxPTR
+                  " keeps stack metadata: order %u, capacity %u, out %u, free list %s, "
                   "limit +0x%" PRIxPTR,
                   name_of(view.state), offset(view.base), view.order, view.capacity, view.out,
                   view.has_free_list ? "set" : "empty", offset(view.limit));
@@ -350,7 +363,8 @@ bool Checker::check_stack_span(const SpanView& view) {
     const bool right = view.slot_bytes == bytes && view.capacity == 1 && view.limit == view.base + bytes &&
                        !view.has_free_list && view.list != SpanList::kOrder;
     if (right) return true;
-    return report(Invariant::kB7, "the large span at +0x%" PRIxPTR " of %zu bytes says: slot %u, capacity %u, free list %s",
+    return report(Invariant::kB7,
+                  "the large span at +0x%" PRIxPTR " of %zu bytes says: slot %u, capacity %u, free list %s",
                   offset(view.base), bytes, view.slot_bytes, view.capacity, view.has_free_list ? "set" : "empty");
   }
   const size_t slot = view.order < kMaxOrders ? order_bytes(view.order) : 0;
@@ -380,8 +394,9 @@ bool Checker::finish_span(const SpanView& view) {
   for (uintptr_t lo = view.base; lo < view.base + size_t{view.capacity} * view.slot_bytes; lo += view.slot_bytes) {
     const size_t unit = unit_of(lo);
     if (unit_epoch_[unit] != epoch_) {
-      return report(Invariant::kB1, "the slot at +0x%" PRIxPTR " (%u bytes) is nowhere: not live, cached, free or deferred",
-                    offset(lo), view.slot_bytes);
+      return report(Invariant::kB1,
+                    "the slot at +0x%" PRIxPTR " (%u bytes) is nowhere: not live, cached, free or deferred", offset(lo),
+                    view.slot_bytes);
     }
     pooled += unit_place_[unit] == static_cast<uint8_t>(SlotPlace::kPoolFree) ? 1 : 0;
   }
@@ -460,7 +475,8 @@ bool Checker::check_quiescent(bool nothing_left) {
   if (failed_) return false;
   const PoolStats stats = watched_.pool->stats();
   if (stats.held_stacks != 0 || stats.held_bytes != 0 || watched_.model->deferred.count != 0) {
-    return report(Invariant::kC3, "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
+    return report(Invariant::kC3,
+                  "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
                   stats.held_stacks, stats.held_bytes, watched_.model->deferred.count);
   }
   if (!check_walk()) return false;
@@ -471,12 +487,13 @@ bool Checker::check_quiescent(bool nothing_left) {
   }
   if (!nothing_left) return true;
   const bool one_span = span_count_ == 0 || (span_count_ == 1 && spans_[0].state == SpanState::kFree);
-  if (stats.live_stacks == 0 && stats.cached_bytes == 0 && stats.stack_bytes == 0 && stats.heap_bytes == 0 && one_span) {
+  if (stats.live_stacks == 0 && stats.cached_bytes == 0 && stats.stack_bytes == 0 && stats.heap_bytes == 0 &&
+      one_span) {
     return true;
   }
   return report(Invariant::kE6,
-                "all is dead and flushed, but %" PRIu64 " stacks live, cached %" PRIu64 ", stack %" PRIu64 ", heap %" PRIu64
-                " bytes, %zu spans",
+                "all is dead and flushed, but %" PRIu64 " stacks live, cached %" PRIu64 ", stack %" PRIu64
+                ", heap %" PRIu64 " bytes, %zu spans",
                 stats.live_stacks, stats.cached_bytes, stats.stack_bytes, stats.heap_bytes, span_count_);
 }
 
@@ -496,7 +513,8 @@ bool Checker::check_mark_ended() {
     const SpanView& then = snapshot_[i];
     const Location now = watched_.pool->locate(then.base);
     if (now.state == SpanState::kStack && now.generation == then.generation && now.pages == then.pages) continue;
-    return report(Invariant::kA2, "the span at +0x%" PRIxPTR " (generation %u) was Stack at gc-begin, at gc-end %s (%u)",
+    return report(Invariant::kA2,
+                  "the span at +0x%" PRIxPTR " (generation %u) was Stack at gc-begin, at gc-end %s (%u)",
                   offset(then.base), then.generation, name_of(now.state), now.generation);
   }
   return true;

@@ -1,8 +1,8 @@
 // Checker: holds the invariants over a pool, its goroutines and collector, and the model.
 //
-// check_step: what costs O(1) (the [1] rows, and A3 and A2 for what is held or shrunk): after every operation, and at yield
-// points. check_walk: the full walk. check_quiescent: what holds when nothing is deferred. Each stops at the first
-// violation, which stays until reset. Allocates nothing; prints nothing. Not thread-safe.
+// check_step: what costs O(1) (the [1] rows, and A3 and A2 for what is held or shrunk): after every operation, and at
+// yield points. check_walk: the full walk. check_quiescent: what holds when nothing is deferred. Each stops at the
+// first violation, which stays until reset. Allocates nothing; prints nothing. Not thread-safe.
 #pragma once
 
 #include <array>
@@ -44,6 +44,8 @@ class Checker final : private WalkVisitor {
   bool check_goroutine(uint32_t goroutine);
   // The full walk; all goroutines too.
   bool check_walk();
+  // The pool's accounts changed between the last two calls of check_step: something may have moved.
+  bool pool_moved() const { return moved_; }
   // After everything deferred is freed: C3, C4, and with `nothing_left` E6.
   bool check_quiescent(bool nothing_left);
   // After a drain step that freed `freed` stacks: takes those that are deferred no more out of the model (C3, C8).
@@ -92,6 +94,8 @@ class Checker final : private WalkVisitor {
   Violation violation_;
   bool failed_ = false;
   bool flushed_ = false;
+  bool moved_ = true;
+  PoolStats last_stats_;
   uint64_t releases_at_begin_ = 0;
   size_t snapshot_count_ = 0;
   std::array<SpanView, kMaxSpans> snapshot_;  // Stack spans at gc-begin

@@ -1,4 +1,5 @@
-// Explain: a program's run for people: the text, what each operation did, the broken invariant with both sides, the span map.
+// Explain: a program's run for people: the text, what each operation did, the broken invariant with both sides, the
+// span map.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +9,8 @@
 
 namespace stackdrain {
 
-// Prints a violation, the program as text with the operation marked, and the span map; allocates nothing, so that a crash handler
-// may call it. `program` is what the machine ran.
+// Prints a violation, the program as text with the operation marked, and the span map; allocates nothing, so that a
+// crash handler may call it. `program` is what the machine ran.
 void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy, const Verdict& verdict,
                    const Machine& machine);
 

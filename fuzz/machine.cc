@@ -15,7 +15,8 @@ constexpr const char* kNoMark = "no mark runs";
 constexpr const char* kBusy = "it is busy in the operation around this one";
 constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 
-// Worlds of at most this many spans and slots are walked after every operation, larger ones every kWalkEvery.
+// Worlds of at most this many spans and slots are walked after every operation that moved something in the pool; larger
+// ones, and after operations that did not, every kWalkEvery.
 constexpr size_t kSmallWorld = 48;
 constexpr size_t kWalkEvery = 32;
 
@@ -95,7 +96,7 @@ void Machine::run_one(size_t index) {
   if (observer_ != nullptr) outcome_.story[0] = 0;
   outcome_.no_op = operation.reserved() ? "a reserved code" : execute(operation);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
-  check_after(false);
+  if (outcome_.no_op == nullptr) check_after(false);  // a no-op changed nothing
   if (observer_ != nullptr) observer_->operation(index, operation, nested_, outcome_);
 }
 
@@ -125,7 +126,8 @@ void Machine::run_nested() {
 
 bool Machine::check_after(bool changed_phase) {
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
-  if (!changed_phase && checker_.walk_size() > kSmallWorld && ++since_walk_ < kWalkEvery) return true;
+  const bool due = changed_phase || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
+  if (!due && ++since_walk_ < kWalkEvery) return true;
   since_walk_ = 0;
   return checker_.check_walk();
 }
@@ -318,7 +320,8 @@ const char* Machine::do_spawn(Operation operation) {
   owner.roots = {};
   owner.shrunk_cycle = 0;
   checker_.check_goroutine(g);
-  note("g%u lives on +0x%" PRIxPTR " (%zu bytes)%s", g, stack.lo - pool_->arena_base(), bytes, reuses ? ", reused" : "");
+  note("g%u lives on +0x%" PRIxPTR " (%zu bytes)%s", g, stack.lo - pool_->arena_base(), bytes,
+       reuses ? ", reused" : "");
   return nullptr;
 }
 
@@ -359,8 +362,8 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   if (checker_.failed()) return false;
   const Stack fresh = goroutine(g).stack();
   if (grown && fresh.bytes() != new_bytes) {
-    checker_.report(Invariant::kD3, "g%u grew from %zu to %zu bytes, the rule says %zu", g, old.stack.bytes(), fresh.bytes(),
-                    new_bytes);
+    checker_.report(Invariant::kD3, "g%u grew from %zu to %zu bytes, the rule says %zu", g, old.stack.bytes(),
+                    fresh.bytes(), new_bytes);
   }
   if (grown) expect_move(g, old, RetireWhy::kGrown);
   note("g%u %s from %zu to %zu bytes", g, grown ? "grew" : "could not grow", old.stack.bytes(), new_bytes);
@@ -396,7 +399,8 @@ const char* Machine::do_return(Operation operation) {
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
   if (owner.frames == 1) return "only its first frame is left";
   for (uint32_t n = operation.arg(1) + 1; n > 0 && owner.frames > 1; --n) {
-    if (!goroutine(g).ret()) checker_.report(Invariant::kD2, "g%u has no caller where the program says %zu", g, owner.frames);
+    if (!goroutine(g).ret())
+      checker_.report(Invariant::kD2, "g%u has no caller where the program says %zu", g, owner.frames);
     owner.used -= owner.frame_bytes[--owner.frames];
     for (uint32_t& root : owner.roots) root = root > owner.used ? 0 : root;
   }
@@ -425,7 +429,9 @@ const char* Machine::do_block(Operation operation) {
   const WaitKind wait = static_cast<WaitKind>(operation.arg(1));
   goroutine(g).block(wait);
   owner.status = GoStatus::kWaiting;
-  const auto point = [&](RootKind kind, FrameWord word) { owner.roots[static_cast<size_t>(kind)] = owner.distance_of(word); };
+  const auto point = [&](RootKind kind, FrameWord word) {
+    owner.roots[static_cast<size_t>(kind)] = owner.distance_of(word);
+  };
   if (wait != WaitKind::kSleep) point(RootKind::kElem, FrameWord::kValue);
   if (wait == WaitKind::kSelect) point(RootKind::kSelectDone, FrameWord::kSelectDone);
   point(RootKind::kContext, FrameWord::kLink);
@@ -528,7 +534,8 @@ const char* Machine::do_heap_alloc(Operation operation) {
   constexpr size_t kLine = 64;
   for (uintptr_t line = base; zeroed && line < base + (uintptr_t{pages} << kPageShift); line += kLine) {
     if (Goroutine::read(line) == 0) continue;
-    checker_.report(Invariant::kA9, "heap span +0x%" PRIxPTR " was issued as zeroed and holds 0x%" PRIx64 " at +0x%" PRIxPTR,
+    checker_.report(Invariant::kA9,
+                    "heap span +0x%" PRIxPTR " was issued as zeroed and holds 0x%" PRIx64 " at +0x%" PRIxPTR,
                     base - pool_->arena_base(), Goroutine::read(line), line - pool_->arena_base());
     break;
   }
@@ -616,10 +623,11 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
     if (owner.shrunk_cycle == collector_.cycle()) {
       checker_.report(Invariant::kD9, "g%u was halved twice in cycle %u", g, collector_.cycle());
     } else if (fresh.bytes() * 2 != bytes || fresh.bytes() < kMinStackBytes || counted >= bytes / 4) {
-      checker_.report(Invariant::kD3, "g%u shrank from %zu to %zu bytes with %zu counted as used", g, bytes, fresh.bytes(),
-                      counted);
+      checker_.report(Invariant::kD3, "g%u shrank from %zu to %zu bytes with %zu counted as used", g, bytes,
+                      fresh.bytes(), counted);
     } else if (!movable) {
-      checker_.report(Invariant::kD10, "g%u was moved while %s", g, kGoStatusNames[static_cast<size_t>(owner.status)].data());
+      checker_.report(Invariant::kD10, "g%u was moved while %s", g,
+                      kGoStatusNames[static_cast<size_t>(owner.status)].data());
     }
     owner.shrunk_cycle = collector_.cycle();
     expect_move(g, old, RetireWhy::kShrunk);
@@ -751,7 +759,8 @@ const char* Machine::do_at(Operation operation) {
 bool Machine::drain_all() {
   // Every step frees at least one stack or ends a pass, so this many are enough (F4).
   for (size_t steps = 0; pool_->drain_pending(); ++steps) {
-    if (steps > kMaxRetired + 1) return checker_.report(Invariant::kF4, "the drain does not end after %zu steps", steps);
+    if (steps > kMaxRetired + 1)
+      return checker_.report(Invariant::kF4, "the drain does not end after %zu steps", steps);
     const size_t freed = pool_->drain_step(0);
     if (!checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0)) return false;
   }
@@ -805,18 +814,20 @@ size_t Machine::format_span_map(char* buffer, size_t capacity) const {
       const auto name = kSpanStateNames[static_cast<size_t>(view.state)];
       const int written =
           view.state == SpanState::kStack
-              ? std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " %4u pages  %-6s generation %u, %u of %u slots of %u bytes out\n",
+              ? std::snprintf(buffer_ + size_, capacity_ - size_,
+                              "  +0x%06" PRIxPTR " %4u pages  %-6s generation %u, %u of %u slots of %u bytes out\n",
                               view.base - base_, view.pages, name.data(), view.generation, view.out, view.capacity,
                               view.slot_bytes)
-              : std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " %4u pages  %s\n", view.base - base_,
-                              view.pages, name.data());
+              : std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " %4u pages  %s\n",
+                              view.base - base_, view.pages, name.data());
       if (written > 0) size_ = std::min(capacity_, size_ + static_cast<size_t>(written));
     }
     void slot(const SlotView&) override {}
     void fault(WalkFault fault, uintptr_t address) override {
       if (size_ >= capacity_) return;
-      const int written = std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " damaged: %s\n",
-                                        address == 0 ? 0 : address - base_, kWalkFaultNames[static_cast<size_t>(fault)].data());
+      const int written =
+          std::snprintf(buffer_ + size_, capacity_ - size_, "  +0x%06" PRIxPTR " damaged: %s\n",
+                        address == 0 ? 0 : address - base_, kWalkFaultNames[static_cast<size_t>(fault)].data());
       if (written > 0) size_ = std::min(capacity_, size_ + static_cast<size_t>(written));
     }
     size_t size() const { return size_; }

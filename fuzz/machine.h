@@ -1,15 +1,17 @@
 // Machine: runs a program against one pool, keeps the model beside it, and asks the checker after every operation.
 //
-// No input is invalid: an operation that makes no sense in the state it meets is a counted no-op with a reason. Everything
-// lives in one static world that is reset in place: same input, same result, in any order and process; no heap allocation after the
-// first use of a policy. One machine a process, one thread.
+// No input is invalid: an operation that makes no sense in the state it meets is a counted no-op with a reason.
+// Everything lives in one static world that is reset in place: same input, same result, in any order and process; no
+// heap allocation after the first use of a policy. One machine a process, one thread.
 //
-// Interleaving. `at POINT n` arms the machine: while the NEXT operation (the host) runs, the n operations behind it run inside it
-// when the host first reaches that yield point; if it never does they run after it, as usual. What may run inside: whatever another marker,
-// processor or goroutine could do there. A nested operation is a no-op when it would need the host's processor, its
-// marker or its goroutine (send and load excepted: that is the race), or a stopped world.
+// Interleaving. `at POINT n` arms the machine: while the NEXT operation (the host) runs, the n operations behind it run
+// inside it when the host first reaches that yield point; if it never does they run after it, as usual. What may run
+// inside: whatever another marker, processor or goroutine could do there. A nested operation is a no-op when it would
+// need the host's processor, its marker or its goroutine (send and load excepted: that is the race), or a stopped
+// world.
 //
-// At the program's end the machine finishes the cycle, drains, kills everything and flushes, and checks that nothing is left (E6).
+// At the program's end the machine finishes the cycle, drains, kills everything and flushes, and checks that nothing is
+// left (E6).
 #pragma once
 
 #include <array>
@@ -34,7 +36,7 @@ inline constexpr size_t kMaxOperations = 4096;
 
 // What one operation did.
 struct Outcome {
-  const char* no_op = nullptr;  // why nothing happened, or nullptr
+  const char* no_op = nullptr;    // why nothing happened, or nullptr
   std::array<char, 160> story{};  // for people; only filled when somebody observes
 };
 
@@ -50,8 +52,8 @@ class MachineObserver {
 struct Verdict {
   bool violated = false;
   Violation violation;
-  size_t index = 0;         // the operation it was seen at; == operations: at the end of the program
-  size_t operations = 0;    // in the program
+  size_t index = 0;       // the operation it was seen at; == operations: at the end of the program
+  size_t operations = 0;  // in the program
   size_t no_ops = 0;
   uint64_t shrinks = 0;
   uint64_t cycles = 0;

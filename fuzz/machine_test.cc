@@ -54,8 +54,8 @@ TEST(Machine, TheRaceIsReportedUnderImmediateOnly) {
   }
 }
 
-// The deterministic script: six places of RESOLVE, last in its span or not, either neighbour free or not. Only the immediate
-// policy, with RESOLVE after the free, with the last stack of the span, may report.
+// The deterministic script: six places of RESOLVE, last in its span or not, either neighbour free or not. Only the
+// immediate policy, with RESOLVE after the free, with the last stack of the span, may report.
 TEST(Machine, EveryPlaceOfResolve) {
 #if STACKDRAIN_YIELDS
   const std::string_view places[] = {"alloc", "adjust", "copy", "swap", "free", ""};
@@ -87,14 +87,14 @@ TEST(Machine, EveryPlaceOfResolve) {
 
 TEST(Machine, EachRecordKindIsARoot) {
   for (const std::string_view record : {"elem", "selectdone", "context"}) {
-    const std::string text = "spawn g1 64K\nblock g1 select\ngc-begin 2\nload m0 g1 " + std::string(record) +
-                             "\nshrink m1 g1\nresolve m0\n";
+    const std::string text =
+        "spawn g1 64K\nblock g1 select\ngc-begin 2\nload m0 g1 " + std::string(record) + "\nshrink m1 g1\nresolve m0\n";
     EXPECT_EQ(verdict_text(run(text, "serial")), "pass");
     EXPECT_EQ(id_of(run(text, "immediate").violation.invariant), "A3") << record;
   }
   for (const std::string_view record : {"panic", "defer"}) {
-    const std::string text = "spawn g1 64K\npush g1 both\ngc-begin 2\nload m0 g1 " + std::string(record) +
-                             "\nshrink m1 g1\nresolve m0\n";
+    const std::string text =
+        "spawn g1 64K\npush g1 both\ngc-begin 2\nload m0 g1 " + std::string(record) + "\nshrink m1 g1\nresolve m0\n";
     EXPECT_EQ(verdict_text(run(text, "serial")), "pass");
     EXPECT_EQ(id_of(run(text, "immediate").violation.invariant), "A3") << record;
   }
@@ -128,8 +128,8 @@ TEST(Machine, SameInputSameResultInAnyOrder) {
 }
 
 TEST(Machine, SenselessOperationsAreCountedNoOps) {
-  const Verdict verdict = run("exit g1\nresolve m0\ngc-end\nrestart\nreserved 40 3\nheap-free h1\nspawn g1 2K\nspawn g1 2K\n",
-                              "serial");
+  const Verdict verdict =
+      run("exit g1\nresolve m0\ngc-end\nrestart\nreserved 40 3\nheap-free h1\nspawn g1 2K\nspawn g1 2K\n", "serial");
   EXPECT_FALSE(verdict.violated);
   EXPECT_EQ(verdict.no_ops, 7u);
 }

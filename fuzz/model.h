@@ -23,8 +23,8 @@ struct ModelGoroutine {
   Stack stack;  // where it was put; a dead goroutine may keep one
   size_t frames = 0;
   std::array<uint32_t, kMaxFrames> frame_bytes{};
-  std::array<uint64_t, kMaxFrames> values{};       // what the frame's value word holds
-  std::array<uint32_t, kRootKinds> roots{};        // distance of each record's pointer from hi; 0: none
+  std::array<uint64_t, kMaxFrames> values{};  // what the frame's value word holds
+  std::array<uint32_t, kRootKinds> roots{};   // distance of each record's pointer from hi; 0: none
   uint32_t used = 0;
   uint32_t shrunk_cycle = 0;
   bool in_move = false;  // an operation that moves it is under way: only its old memory and its roots may be judged
@@ -40,10 +40,10 @@ struct ModelGoroutine {
 // A stack that was given up while a mark ran.
 struct ModelRetired {
   Stack stack;
-  Location span;           // where it lay when it was given up
+  Location span;  // where it lay when it was given up
   uint32_t goroutine = 0;
-  uint32_t life = 0;       // the goroutine's generation, for the pattern
-  uint32_t used = 0;       // bytes below hi that still carry the pattern; 0: was not moved away from
+  uint32_t life = 0;  // the goroutine's generation, for the pattern
+  uint32_t used = 0;  // bytes below hi that still carry the pattern; 0: was not moved away from
 };
 
 // A small set without order, in place.

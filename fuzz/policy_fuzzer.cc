@@ -1,9 +1,9 @@
 // policy_fuzzer: one program against one policy, or, when none is chosen, against each sound one in turn.
 //
-// STACKDRAIN_POLICY and STACKDRAIN_DEFECT in the environment choose a policy and a planted defect by name (OSS-Fuzz runs it with
-// neither). Deterministic: all state is reset in place. Silent on the happy path; a finding prints the invariant, the
-// operation, the program as text and the span map, then aborts. Works under libFuzzer and under AFL++'s driver; uses no
-// custom mutator.
+// STACKDRAIN_POLICY and STACKDRAIN_DEFECT in the environment choose a policy and a planted defect by name (OSS-Fuzz
+// runs it with neither). Deterministic: all state is reset in place. Silent on the happy path; a finding prints the
+// invariant, the operation, the program as text and the span map, then aborts. Works under libFuzzer and under AFL++'s
+// driver; uses no custom mutator.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

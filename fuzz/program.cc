@@ -183,7 +183,9 @@ std::optional<std::string> parse_line(const std::vector<std::string_view>& words
 
 }  // namespace
 
-const FieldKindRow& field_row(FieldKind kind) { return kFieldKinds[static_cast<size_t>(kind)]; }
+const FieldKindRow& field_row(FieldKind kind) {
+  return kFieldKinds[static_cast<size_t>(kind)];
+}
 
 std::string_view nearest(std::string_view word, const std::vector<std::string_view>& names) {
   std::string_view best;
@@ -274,7 +276,8 @@ std::string operations_help() {
     const OperationRow& row = kOperations[code];
     std::string line(row.name);
     for (const Field& field : row.fields) {
-      if (field.bits != 0 && field.kind != FieldKind::kSpare) line += " <" + std::string(field_row(field.kind).help) + ">";
+      if (field.bits != 0 && field.kind != FieldKind::kSpare)
+        line += " <" + std::string(field_row(field.kind).help) + ">";
     }
     text += std::to_string(code) + "\t" + line + "\n\t    " + std::string(row.help) + "\n";
   }

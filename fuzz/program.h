@@ -2,11 +2,11 @@
 //
 // Two bytes an operation, a 16-bit little-endian word: bits 0-5 are the code, bits 6-15 ten argument bits, split
 // into fields from the low end. Every byte string is a program: unused codes are reserved no-ops, unused bits are kept.
-// Bytes -> text -> bytes is exact for every byte string. The encoding is append-only: new operations take reserved codes, nothing ever
-// changes its meaning (program_test.cc holds that with golden words).
+// Bytes -> text -> bytes is exact for every byte string. The encoding is append-only: new operations take reserved
+// codes, nothing ever changes its meaning (program_test.cc holds that with golden words).
 //
-// Text: one operation a line, `name argument argument …`, `#` begins a comment. Everything here derives from the one table
-// kOperations: codec, text form, help, dictionary. Needs nothing but the standard library.
+// Text: one operation a line, `name argument argument …`, `#` begins a comment. Everything here derives from the one
+// table kOperations: codec, text form, help, dictionary. Needs nothing but the standard library.
 #pragma once
 
 #include <array>
@@ -56,7 +56,7 @@ enum class FieldKind : uint8_t {
 };
 
 struct FieldKindRow {
-  char letter;  // 'g', 'm', 'p', 'h': letter and number; '~': spare; 'n': number; 'w': a word of `words`
+  char letter;     // 'g', 'm', 'p', 'h': letter and number; '~': spare; 'n': number; 'w': a word of `words`
   uint32_t scale;  // numbers: text = value * scale + base
   uint32_t base;
   const std::string_view* words;
@@ -94,8 +94,10 @@ struct Field {
 inline constexpr size_t kMaxFields = 7;
 
 // The one table of operations: enumerator, code, name, fields (10 bits in all), help.
-#define SD_F(kind, bits) \
-  Field { FieldKind::kind, bits }
+#define SD_F(kind, bits)  \
+  Field {                 \
+    FieldKind::kind, bits \
+  }
 #define STACKDRAIN_OPERATIONS(X)                                                                                     \
   X(kNop, "nop", "nothing", SD_F(kSpare, 10))                                                                        \
   X(kWorld, "world", "the world's configuration; counts only as the first operation", SD_F(kPreset, 1),              \
@@ -109,8 +111,8 @@ inline constexpr size_t kMaxFields = 7;
   X(kGrow, "grow", "doubles the stack", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                                        \
   X(kShrink, "shrink", "the marker runs the goroutine's root job: shrink, then scan", SD_F(kMarker, 2),              \
     SD_F(kGoroutine, 4), SD_F(kSpare, 4))                                                                            \
-  X(kBlock, "block", "waits on a channel (recv, send: elem; select: and selectdone) or sleeps",                      \
-    SD_F(kGoroutine, 4), SD_F(kWait, 2), SD_F(kSpare, 4))                                                            \
+  X(kBlock, "block", "waits on a channel (recv, send: elem; select: and selectdone) or sleeps", SD_F(kGoroutine, 4), \
+    SD_F(kWait, 2), SD_F(kSpare, 4))                                                                                 \
   X(kWake, "wake", "the goroutine runs again", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                                 \
   X(kSend, "send", "somebody writes a value through elem into the waiting goroutine's stack and wakes it",           \
     SD_F(kGoroutine, 4), SD_F(kNumber, 6))                                                                           \
@@ -163,12 +165,14 @@ inline constexpr std::array kOperations = {
 #undef SD_F
 
 static_assert(kOperations.size() <= kCodes);
-static_assert([] {
-  for (const OperationRow& row : kOperations) {
-    if (row.bits() != kArgumentBits) return false;
-  }
-  return true;
-}(), "every operation's fields cover exactly the ten argument bits");
+static_assert(
+    [] {
+      for (const OperationRow& row : kOperations) {
+        if (row.bits() != kArgumentBits) return false;
+      }
+      return true;
+    }(),
+    "every operation's fields cover exactly the ten argument bits");
 
 // One decoded operation.
 struct Operation {
@@ -213,8 +217,12 @@ class ProgramView {
 };
 
 // What raw argument values mean.
-constexpr size_t frame_bytes_of(uint32_t value) { return (value + 1) * kFrameUnit; }
-constexpr size_t stack_bytes_of(uint32_t value) { return kMinStackBytes << value; }
+constexpr size_t frame_bytes_of(uint32_t value) {
+  return (value + 1) * kFrameUnit;
+}
+constexpr size_t stack_bytes_of(uint32_t value) {
+  return kMinStackBytes << value;
+}
 // The world that a kWorld operation asks for; `concurrent` is set from it too.
 PoolParams world_params(Operation world, bool& concurrent);
 // The world of a program that does not say: seed preset, stopped, one processor, 1 MiB.

@@ -90,7 +90,8 @@ TEST(Program, GoldenDigestOfAllWords) {
     const size_t size = format_operation(operation, line, sizeof line);
     for (size_t i = 0; i < size; ++i) digest = (digest ^ static_cast<uint8_t>(line[i])) * 1099511628211u;
   }
-  EXPECT_EQ(digest, 596654595857628327u) << "the meaning of old programs changed, or an operation was appended: then renew the digest";
+  EXPECT_EQ(digest, 596654595857628327u)
+      << "the meaning of old programs changed, or an operation was appended: then renew the digest";
 }
 
 TEST(Program, CommentsBlankLinesAndCarriageReturns) {

@@ -145,8 +145,10 @@ class Replayer {
     while (pool_.drain_pending()) pool_.drain_step(0);
     for (int proc = 0; proc < trace_.procs; ++proc) flush_late(proc);
     const PoolStats stats = pool_.stats();
-    if (stats.live_stacks != live_.size()) violate("live stacks, by the pool and by the trace", stats.live_stacks, live_.size());
-    if (stats.live_bytes != live_bytes_) violate("live bytes, by the pool and by the trace", stats.live_bytes, live_bytes_);
+    if (stats.live_stacks != live_.size())
+      violate("live stacks, by the pool and by the trace", stats.live_stacks, live_.size());
+    if (stats.live_bytes != live_bytes_)
+      violate("live bytes, by the pool and by the trace", stats.live_bytes, live_bytes_);
     row_.cycle = event.b;
     row_.spans = stats.spans_taken - stats.spans_released;
     row_.real_spans = real_spans_;

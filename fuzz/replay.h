@@ -1,12 +1,13 @@
-// Replay: drives a pool with a recorded trace, accounts cycle by cycle, and compares the pool's decisions with the real ones.
+// Replay: drives a pool with a recorded trace, accounts cycle by cycle, and compares the pool's decisions with the real
+// ones.
 //
-// A and F rows become allocate and free (retire between S and R, with what the C row said); S begins a cycle with mutators
-// running, R ends its mark, E runs the deferred work to its end. As Go does, a processor's cache is flushed
-// at its first event after R, and what no processor flushed by then after E. Rows of threads without a processor, and rows
+// A and F rows become allocate and free (retire between S and R, with what the C row said); S begins a cycle with
+// mutators running, R ends its mark, E runs the deferred work to its end. As Go does, a processor's cache is flushed at
+// its first event after R, and what no processor flushed by then after E. Rows of threads without a processor, and rows
 // while the world is stopped, go to the pool, past the caches.
 //
-// Violations: a stack of another size than asked, outside the mapped arena, or overlapping a live one; live counts that differ from the
-// pool's at a cycle's end; anything left when all is freed at the end.
+// Violations: a stack of another size than asked, outside the mapped arena, or overlapping a live one; live counts that
+// differ from the pool's at a cycle's end; anything left when all is freed at the end.
 #pragma once
 
 #include <array>

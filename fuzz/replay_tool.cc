@@ -33,21 +33,22 @@ void print_cycles(const ReplayResult& result, bool all) {
   const size_t stride = all || count <= kShownCycles ? 1 : count / kShownCycles;
   for (size_t i = 0; i < count; i += (i + stride < count || i + 1 == count) ? stride : count - 1 - i) {
     const CycleRow& row = result.cycles[i];
-    std::printf("  %6" PRIu64 " %8" PRIu64 " %8" PRIu64 " %7" PRIu64 " %7" PRIu64 " %7" PRIu64 " %7" PRIu64 " %12" PRIu64
-                " %11" PRIu64 " %10" PRIu64 "\n",
-                row.cycle, row.allocations, row.frees, row.grows, row.shrinks, row.spans, row.real_spans, row.held_bytes,
-                row.stack_bytes / 1024, row.violations);
+    std::printf("  %6" PRIu64 " %8" PRIu64 " %8" PRIu64 " %7" PRIu64 " %7" PRIu64 " %7" PRIu64 " %7" PRIu64
+                " %12" PRIu64 " %11" PRIu64 " %10" PRIu64 "\n",
+                row.cycle, row.allocations, row.frees, row.grows, row.shrinks, row.spans, row.real_spans,
+                row.held_bytes, row.stack_bytes / 1024, row.violations);
   }
   if (stride > 1) std::printf("  (every %zuth of %zu cycles; --all_cycles shows all)\n", stride, count);
 }
 
-void print_table(const Trace& trace, const PolicyRow& policy, const ReplayOptions& options, const ReplayResult& result) {
+void print_table(const Trace& trace, const PolicyRow& policy, const ReplayOptions& options,
+                 const ReplayResult& result) {
   std::printf("%s under %s, preset %s: %" PRIu64 " events in %.2f s (%.2f M events/s)\n", trace.name.c_str(),
               policy.name.data(), options.preset.c_str(), result.events, result.seconds,
               static_cast<double>(result.events) / result.seconds / 1e6);
   print_cycles(result, options.all_cycles);
-  std::printf("  allocations %" PRIu64 " (trace %" PRIu64 ")  frees %" PRIu64 " (trace %" PRIu64 ")  violations %" PRIu64
-              "  peak held %" PRIu64 " bytes  peak stack %" PRIu64 " KiB\n",
+  std::printf("  allocations %" PRIu64 " (trace %" PRIu64 ")  frees %" PRIu64 " (trace %" PRIu64
+              ")  violations %" PRIu64 "  peak held %" PRIu64 " bytes  peak stack %" PRIu64 " KiB\n",
               result.allocations, trace.allocations, result.frees, trace.frees, result.violations,
               result.peak_held_bytes, result.peak_stack_bytes / 1024);
   if (result.violations != 0) std::printf("  first violation: %s\n", result.first_violation.c_str());
@@ -64,7 +65,8 @@ void print_json(const Trace& trace, const PolicyRow& policy, const ReplayOptions
   std::printf("{\"trace\":\"%s\",\"policy\":\"%s\",\"preset\":\"%s\",\"seconds\":%.6f,\"events\":%" PRIu64
               ",\"allocations\":%" PRIu64 ",\"frees\":%" PRIu64 ",\"trace_allocations\":%" PRIu64
               ",\"trace_frees\":%" PRIu64 ",\"cycles\":%zu,\"violations\":%" PRIu64 ",\"peak_held_bytes\":%" PRIu64
-              ",\"peak_stack_bytes\":%" PRIu64 ",\"fidelity\":{\"spans_mean\":%.3f,\"spans_mean_abs_error\":%.3f,"
+              ",\"peak_stack_bytes\":%" PRIu64
+              ",\"fidelity\":{\"spans_mean\":%.3f,\"spans_mean_abs_error\":%.3f,"
               "\"taken_error_percent\":{",
               trace.name.c_str(), policy.name.data(), options.preset.c_str(), result.seconds, result.events,
               result.allocations, result.frees, trace.allocations, trace.frees, result.cycles.size(), result.violations,

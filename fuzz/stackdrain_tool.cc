@@ -1,4 +1,5 @@
-// stackdrain_tool: the verbs that look at programs and traces: run, explain, ops, replay, list. The `stackdrain` command calls it.
+// stackdrain_tool: the verbs that look at programs and traces: run, explain, ops, replay, list. The `stackdrain`
+// command calls it.
 //
 // Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage or bad input (one line on standard error).
 #include <cstdio>
@@ -239,7 +240,9 @@ void list_invariants() {
   }
 }
 
-void list_fuzzers() { print_row("policy_fuzzer", "a program against one policy, or against each sound one"); }
+void list_fuzzers() {
+  print_row("policy_fuzzer", "a program against one policy, or against each sound one");
+}
 
 // The one table of what `list` knows.
 struct ListRow {

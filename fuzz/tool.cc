@@ -30,7 +30,8 @@ std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;
   if (file) content << file.rdbuf();
-  if (!file) throw InputError(path + ": cannot be read: " + std::strerror(errno) + "; check the name and its permissions");
+  if (!file)
+    throw InputError(path + ": cannot be read: " + std::strerror(errno) + "; check the name and its permissions");
   return content.str();
 }
 

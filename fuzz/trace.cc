@@ -85,7 +85,8 @@ class Reader {
     }
     event.kind = static_cast<TraceKind>(columns[1][0]);
     event.proc = columns[2] == "-" ? -1 : number<int32_t>(columns[2], 10, "p");
-    if (event.proc < -1 || event.proc >= kMostProcs) fail("processor " + std::to_string(event.proc) + " is not 0..63 or -");
+    if (event.proc < -1 || event.proc >= kMostProcs)
+      fail("processor " + std::to_string(event.proc) + " is not 0..63 or -");
     event.goroutine = number<uint32_t>(columns[3], 10, "g");
     event.address = number<uint64_t>(columns[4], 16, "addr");
     event.a = number<uint64_t>(columns[5], 10, "a");
@@ -112,10 +113,12 @@ class Reader {
         check_live(event, event.kind == TraceKind::kNew ? "given to a new goroutine" : "of an exiting goroutine");
         break;
       case TraceKind::kSpanTaken:
-        if (!spans_.emplace(event.address, event.a).second) fail("span " + hex(event.address) + " is taken twice; " + kOrder);
+        if (!spans_.emplace(event.address, event.a).second)
+          fail("span " + hex(event.address) + " is taken twice; " + kOrder);
         break;
       case TraceKind::kSpanGiven:
-        if (spans_.erase(event.address) == 0) fail("span " + hex(event.address) + " is given back and was not taken; " + kOrder);
+        if (spans_.erase(event.address) == 0)
+          fail("span " + hex(event.address) + " is given back and was not taken; " + kOrder);
         break;
       default:
         check_phase(static_cast<char>(event.kind));
@@ -128,7 +131,8 @@ class Reader {
     }
     const auto next = live_.lower_bound(event.address);
     const bool hits_next = next != live_.end() && next->first < event.address + event.a;
-    const bool hits_previous = next != live_.begin() && std::prev(next)->first + std::prev(next)->second > event.address;
+    const bool hits_previous =
+        next != live_.begin() && std::prev(next)->first + std::prev(next)->second > event.address;
     if (hits_next || hits_previous) fail("stack " + hex(event.address) + " overlaps a live one; " + kOrder);
     live_.emplace(event.address, event.a);
   }
@@ -152,8 +156,8 @@ class Reader {
 
   // (S M T (U T)* R B E)*, the last cycle maybe unfinished.
   void check_phase(char kind) {
-    static const std::unordered_map<char, std::string_view> kNext = {
-        {'E', "S"}, {'S', "M"}, {'M', "T"}, {'T', "UR"}, {'U', "T"}, {'R', "B"}, {'B', "E"}};
+    static const std::unordered_map<char, std::string_view> kNext = {{'E', "S"}, {'S', "M"}, {'M', "T"}, {'T', "UR"},
+                                                                     {'U', "T"}, {'R', "B"}, {'B', "E"}};
     const std::string_view allowed = kNext.at(phase_);
     if (allowed.find(kind) == std::string_view::npos) {
       fail(std::string("phase '") + kind + "' after '" + phase_ + "', where only '" + std::string(allowed) +

@@ -1,7 +1,8 @@
 // Trace: recorded stack operations of a real Go program, read from CSV (plain or zstd) and validated.
 //
-// The format is described in corpus/traces/README.md. A trace is read whole and checked whole before anything is replayed; the
-// first thing that is wrong ends it with one line that names file, line, what and what to do. Not thread-safe.
+// The format is described in corpus/traces/README.md. A trace is read whole and checked whole before anything is
+// replayed; the first thing that is wrong ends it with one line that names file, line, what and what to do. Not
+// thread-safe.
 #pragma once
 
 #include <cstdint>

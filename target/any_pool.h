@@ -74,6 +74,8 @@ struct PoolStats {
   uint64_t spans_taken = 0;     // small-stack spans and large stacks taken from the page heap
   uint64_t spans_released = 0;  // ... and given back
   uint64_t locks_taken = 0;     // of the pool and the page heap
+
+  bool operator==(const PoolStats&) const = default;
 };
 
 // Where a slot is. Live is not listed: what no walk entry names is live (or in transit).

@@ -1,0 +1,135 @@
+#include "fuzz/replay.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "target/params.h"
+
+namespace stackdrain {
+namespace {
+
+// Two goroutines grow, one is shrunk in the cycle, and all but one stack are freed.
+constexpr const char* kSmall =
+    "dns,k,p,g,addr,a,b,c\n"
+    "0,P,0,0,c000040000,32768,2048,\n"
+    "1,A,0,0,c000040000,2048,,\n"
+    "1,A,1,0,c000040800,2048,,\n"
+    "1,P,0,1,c000048000,32768,4096,\n"
+    "1,C,0,1,c000040000,2048,4096,900\n"
+    "1,A,0,1,c000048000,4096,,\n"
+    "1,F,0,1,c000040000,2048,,\n"
+    "1,S,0,0,0,50,1,\n"
+    "1,M,0,0,0,60,1,\n"
+    "1,C,1,1,c000048000,4096,2048,500\n"
+    "1,A,1,1,c000041000,2048,,\n"
+    "1,F,1,1,c000048000,4096,,\n"
+    "1,T,0,0,0,50,1,\n"
+    "1,R,0,0,0,60,1,\n"
+    "1,B,-,0,0,0,1,\n"
+    "1,Q,-,0,c000048000,32768,4096,1\n"
+    "1,E,-,0,0,9,1,\n"
+    "1,F,1,1,c000040800,2048,,\n";
+
+class ReplayTest : public testing::TestWithParam<PolicyRow> {
+ protected:
+  ReplayTest() : arena_(size_t{32} << 20), pool_(GetParam().make(arena_)) {}
+
+  Arena arena_;
+  std::unique_ptr<AnyPool> pool_;
+};
+
+TEST_P(ReplayTest, CountsAreTheTraces) {
+  const Trace trace = parse_trace(kSmall, "small.csv");
+  const ReplayResult result = replay(trace, *pool_, go119_preset());
+  EXPECT_EQ(result.violations, 0u) << result.first_violation;
+  EXPECT_EQ(result.events, trace.events.size());
+  EXPECT_EQ(result.allocations, 4u);
+  EXPECT_EQ(result.frees, 3u);
+  ASSERT_FALSE(result.cycles.empty());
+  const CycleRow& cycle = result.cycles[0];
+  EXPECT_EQ(cycle.allocations, 4u);
+  EXPECT_EQ(cycle.frees, 2u);
+  EXPECT_EQ(cycle.grows, 1u);
+  EXPECT_EQ(cycle.shrinks, 1u);
+  EXPECT_EQ(cycle.real_spans, 1u);
+  if (GetParam().claims.defers_shrunk) EXPECT_EQ(cycle.held_bytes, 4096u);
+  EXPECT_EQ(result.peak_stack_bytes, 2u * kPoolSpanBytes);
+}
+
+TEST_P(ReplayTest, TheSameAgain) {
+  const Trace trace = parse_trace(kSmall, "small.csv");
+  const ReplayResult first = replay(trace, *pool_, seed_preset());
+  const ReplayResult again = replay(trace, *pool_, seed_preset());
+  EXPECT_EQ(first.allocations, again.allocations);
+  EXPECT_EQ(first.peak_stack_bytes, again.peak_stack_bytes);
+  ASSERT_EQ(first.cycles.size(), again.cycles.size());
+  EXPECT_EQ(first.cycles[0].spans, again.cycles[0].spans);
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, ReplayTest, testing::ValuesIn(policies().begin(), policies().end()),
+                         [](const auto& row) {
+                           std::string name(row.param.name);
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+// A pool that hands the same memory out twice, or short stacks: the replay must say so.
+class LyingPool final : public AnyPool {
+ public:
+  LyingPool(std::unique_ptr<AnyPool> honest, std::function<Stack(Stack)> lie)
+      : honest_(std::move(honest)), lie_(std::move(lie)) {}
+
+  void reset(const PoolParams& params) override { honest_->reset(params); }
+  Stack allocate(Proc proc, size_t bytes) override { return lie_(honest_->allocate(proc, bytes)); }
+  void free(Proc, Stack) override {}
+  void retire(Proc, Stack, RetireWhy) override {}
+  void flush_cache(Proc proc) override { honest_->flush_cache(proc); }
+  void begin_cycle(CycleKind kind) override { honest_->begin_cycle(kind); }
+  void end_mark() override { honest_->end_mark(); }
+  void restarted() override { honest_->restarted(); }
+  size_t drain_step(size_t budget) override { return honest_->drain_step(budget); }
+  bool drain_pending() const override { return honest_->drain_pending(); }
+  uintptr_t allocate_heap(uint32_t pages, bool zeroed) override { return honest_->allocate_heap(pages, zeroed); }
+  void free_heap(uintptr_t base) override { honest_->free_heap(base); }
+  uint64_t release_idle() override { return honest_->release_idle(); }
+  Location locate(uintptr_t address) const override { return honest_->locate(address); }
+  PoolStats stats() const override { return honest_->stats(); }
+  void walk(WalkVisitor& visitor) const override { honest_->walk(visitor); }
+  const PoolParams& params() const override { return honest_->params(); }
+  uintptr_t arena_base() const override { return honest_->arena_base(); }
+  size_t arena_mapped() const override { return honest_->arena_mapped(); }
+
+ private:
+  std::unique_ptr<AnyPool> honest_;
+  std::function<Stack(Stack)> lie_;
+};
+
+uint64_t violations_of(const std::function<Stack(Stack)>& lie) {
+  Arena arena(size_t{32} << 20);
+  LyingPool pool(find_policy("serial")->make(arena), lie);
+  const ReplayResult result = replay(parse_trace(kSmall, "small.csv"), pool, go119_preset());
+  EXPECT_FALSE(result.violations != 0 && result.first_violation.empty());
+  return result.violations;
+}
+
+TEST(Replay, SeesOverlappingStacks) {
+  Stack first;
+  EXPECT_GT(violations_of([&first](Stack stack) {
+              if (!first) first = stack;
+              return Stack{first.lo, first.lo + stack.bytes()};
+            }),
+            0u);
+}
+
+TEST(Replay, SeesShortStacks) {
+  EXPECT_GT(violations_of([](Stack stack) { return Stack{stack.lo, stack.lo + stack.bytes() / 2}; }), 0u);
+}
+
+TEST(Replay, SeesStacksThatAreNeverFreed) {
+  EXPECT_GT(violations_of([](Stack stack) { return stack; }), 0u);
+}
+
+}  // namespace
+}  // namespace stackdrain
