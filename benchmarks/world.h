@@ -44,6 +44,7 @@ class World {
   std::condition_variable_any all_stopped_;
   std::condition_variable_any started_;
   int running_ SD_GUARDED_BY(mutex_);
+  int stopped_ SD_GUARDED_BY(mutex_) = 0;
   uint64_t epoch_ SD_GUARDED_BY(mutex_) = 0;
 };
 
