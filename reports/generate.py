@@ -1,0 +1,87 @@
+#!/usr/bin/python3
+"""generate.py RESULTS.json --out DIR: the report of one run.
+
+Writes DIR/index.html (one page that needs nothing else), DIR/NAME.svg and DIR/NAME.png of each graph, and prints a
+summary. Reads only results.json. Exit codes: 0 fine, 2 bad usage or a bad results.json (one line says where).
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.dont_write_bytecode = True  # nothing but DIR is written
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import human
+import results as find
+import schema
+import stats
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    try:
+        results = schema.load_results(options.results)
+    except schema.BadResults as error:
+        print(f"generate.py: {options.results.name}: {error}", file=sys.stderr)
+        return 2
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write(results, options.out)
+    except OSError as error:
+        print(f"generate.py: {options.out} cannot be written: {error.strerror}; choose another --out", file=sys.stderr)
+        return 2
+    print(summary(results))
+    print(f"\nThe report: {options.out / 'index.html'} (graphs beside it as SVG and PNG; figures: {options.results})")
+    return 0
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="generate.py", description="Makes the report of one results.json.")
+    parser.add_argument("results", type=Path, metavar="RESULTS.json")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if need be")
+    return parser.parse_args(arguments)
+
+
+def write(results, directory):
+    # matplotlib keeps a cache of fonts in its configuration folder, by default in the user's home.
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.setdefault("MPLCONFIGDIR", cache)
+        import drawing
+        import graphs
+        import page
+        pictures = []
+        for graph in graphs.GRAPHS:
+            figure = graph.draw(results)
+            pictures.append((graph, drawing.save(figure, directory, graph.name, graph.title) if figure else None))
+        page.write(results, pictures, directory)
+
+
+# ---- the summary on the terminal ----
+
+def summary(results):
+    groups = find.pause_groups(results, oversubscribed=False)
+    lines = [f"{'policy':<30} {'pause':>9} | {'stall after restart':>19} | {'drain CPU':>9} | {'held bytes':>10}"]
+    for (stacks, size, _, _), rows in groups:
+        lines.append(f"{human.count(stacks)} stacks of {human.size(size)}:")
+        lines += [_summary_row(row) for row in rows]
+    if not groups:
+        lines = ["The pause study is not in this run: no table."]
+    found = find.unexpected_findings(results)
+    if found:
+        lines.append("FOUND: " + "; ".join(found))
+    return "\n".join(lines)
+
+
+def _summary_row(row):
+    def middle(values):
+        return human.time(stats.median(values)) if values else "–"
+    pause = middle(find.split_values(row, "drain_ns"))
+    return (f"  {find.label(row):<28} {pause:>9} | {middle(row['stall_ns']):>19} | {middle(row['drain_cpu_ns']):>9} | "
+            f"{human.size(find.held_most(row)):>10}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,376 @@
+"""Tests of the report generator: statistics, numbers for people, the schema, and a small results.json all the way."""
+
+import contextlib
+import copy
+import io
+import json
+import re
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.dont_write_bytecode = True
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import generate
+import go_data
+import human
+import results as find
+import schema
+import stats
+
+GRAPH_NAMES = ("pause", "per-stack", "pause-split", "latency", "held")
+SECTION_NAMES = ("short", "question", "policies", "graphs", "targets", "fuzzing", "replays", "noise", "notes",
+                 "reproduce")
+
+
+# ---- a small results.json ----
+
+def histogram(*buckets):
+    return {"unit": "ns", "count": sum(count for _, count in buckets), "buckets": [list(one) for one in buckets],
+            "max": buckets[-1][0]}
+
+
+def drain_row(policy, variant, stacks, pause, **other):
+    row = {"policy": policy, "variant": variant, "stacks": stacks, "stack_bytes": 4096, "order": "random",
+           "share": "all", "cache": "cold", "aged": True,
+           "pause_ns": [pause * factor for factor in (1, 1.1, 0.9, 1.05, 0.95, 1, 1)],
+           "after_ns": [150.0 * stacks] * 7, "enqueue_ns": [5.0 * stacks] * 7, "chase_ns": [150.0 * stacks] * 7,
+           "held_bytes": 4096 * stacks, "locks_taken": 5, "spans_released": 2}
+    return row | other
+
+
+def drain():
+    rows = []
+    for stacks in (16, 1024, 102400, 1048576):
+        for cache in ("cold", "warm"):
+            rows += [drain_row("immediate", "", stacks, 30.0, cache=cache),
+                     drain_row("serial", "", stacks, 155.0 * stacks, cache=cache),
+                     drain_row("after-restart", "whole", stacks, 40.0, cache=cache)]
+        rows.append(drain_row("serial", "", stacks, 20.0 * stacks, order="address", aged=False))
+    return rows
+
+
+def pause_row(policy, variant, drain_ns, over_ns, **other):
+    split = {"stop_ns": 3000.0, "mark_ns": 2e7, "drain_ns": drain_ns, "restart_ns": 2e4, "resumed_ns": 6e4}
+    held = [] if policy == "immediate" else [[2.1e7, 8 << 20], [2.1e7 + over_ns, 0]]
+    row = {"policy": policy, "variant": variant, "stacks": 1024, "stack_bytes": 8192, "mutators": 1, "markers": 1,
+           "oversubscribed": False, "splits": [split] * 3, "drain_cpu_ns": [drain_ns + over_ns] * 3,
+           "drain_over_ns": [over_ns] * 3, "stall_ns": [7e4, 8e4, 9e4],
+           "latency": histogram((60, 900), (120, 99), (90000, 1)),
+           "latency_corrected": histogram((60, 900), (120, 99), (90000, 50)), "expected_interval_ns": 60.0,
+           "held": [[0.0, 0], *held]}
+    return row | other
+
+
+def fuzz_row(policy, findings):
+    return {"fuzzer": "policy_fuzzer", "policy": policy, "engine": "libfuzzer", "seconds": 10.0,
+            "executions": 1_500_000, "exec_per_second": 150_000.0, "findings": findings, "corpus": 40, "edges": 500}
+
+
+def replay_row(policy, violations):
+    return {"trace": "http", "policy": policy, "preset": "go119", "seconds": 1.0, "events": 9000, "allocations": 400,
+            "frees": 390, "trace_allocations": 400, "trace_frees": 391, "cycles": 3, "violations": violations,
+            "peak_held_bytes": 65536, "peak_stack_bytes": 1 << 20,
+            "fidelity": {"spans_mean": 40.0, "spans_mean_abs_error": 2.0, "taken_error_percent": {"2048": 1.5}}}
+
+
+def fixture():
+    context = {"date": "2026-01-02T03:04:05Z", "commit": "0123456789abcdef", "cpu": "Test <CPU>", "cpus": 2,
+               "kernel": "Linux 6", "thp": "madvise", "compiler": "clang", "build": "release", "load": [0.1, 0.2, 0.3],
+               "clock_overhead_ns": 20.0, "clock_step_ns": 1.0, "quick": True, "command": "./stackdrain report --quick",
+               "seconds": 61.0, "notes": ["a note of this run"]}
+    return {"schema": "stackdrain-results", "version": 1, "context": context, "drain": drain(),
+            "pause": [pause_row("immediate", "", 200.0, 0.0), pause_row("serial", "", 4e4, 0.0),
+                      pause_row("after-restart", "whole", 240.0, 4.4e4),
+                      pause_row("serial", "", 4e4, 0.0, mutators=4, markers=2, oversubscribed=True)],
+            "hiccup": {"latency": histogram((30, 9990), (50000, 10)), "seconds": 2.0},
+            "noise": {"aa_ratio": [0.98, 1.0, 1.01, 1.02, 0.99, 1.0, 1.03], "what": "serial twice"},
+            "fuzz": [fuzz_row("serial", []), fuzz_row("immediate", ["A3 a loaded pointer lies in a freed span"])],
+            "replay": [replay_row("serial", 0), replay_row("immediate", 2)],
+            "go": go_data.load_go(HERE / "data")}
+
+
+class Run:
+    """The generator run on a results.json in a folder of its own, which is gone afterwards."""
+
+    def __init__(self, content):
+        text = content if isinstance(content, str) else json.dumps(content)
+        self.files = {}
+        out, errors = io.StringIO(), io.StringIO()
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "results.json", Path(folder) / "made" / "report"
+            source.write_text(text, encoding="utf-8")
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+                self.status = generate.main([str(source), "--out", str(target)])
+            if target.exists():
+                self.files = {path.name: path.read_bytes() for path in target.iterdir()}
+        self.printed, self.errors = out.getvalue(), errors.getvalue()
+        self.page = self.files.get("index.html", b"").decode()
+
+
+def quick_run(content):
+    """Draws and lays out everything, but writes no pictures: most of the time goes there."""
+    import drawing
+
+    def close(figure, *_):
+        drawing.pyplot.close(figure)
+        return "<svg></svg>"
+    with mock.patch.object(drawing, "save", close):
+        return Run(content)
+
+
+class StatsTest(unittest.TestCase):
+    def test_median(self):
+        self.assertEqual(stats.median([3, 1, 2]), 2)
+        self.assertEqual(stats.median([4, 1, 2, 3]), 2.5)
+
+    def test_interval_is_the_known_order_statistics(self):
+        # From tables of the sign test: 6 → 1st and 6th, 9 → 2nd and 8th, 21 → 6th and 16th, 100 → 40th and 61st.
+        self.assertEqual([stats.interval_rank(count) for count in (6, 9, 21, 100)], [1, 2, 6, 40])
+        found = stats.estimate(range(1, 22))
+        self.assertEqual((found.mid, found.low, found.high, found.interval), (11, 6, 16, True))
+
+    def test_few_values_give_minimum_and_maximum(self):
+        self.assertEqual(stats.estimate([5, 1, 3]), (3, 1, 5, False, 3))
+        self.assertIsNone(stats.estimate([]))
+
+    def test_ratios_leave_out_pairs_without_a_denominator(self):
+        self.assertEqual(stats.ratios([2, 3, 4], [1, 0, 2]), [2, 2])
+
+    def test_line_through_exact_points(self):
+        line = stats.fit_line([(x, 3 * x + 1) for x in range(10)])
+        self.assertAlmostEqual(line.slope, 3)
+        self.assertAlmostEqual(line.high - line.low, 0)
+
+    def test_line_interval_holds_the_slope(self):
+        line = stats.fit_line([(x, 2 * x + (-1)**x) for x in range(20)])
+        self.assertTrue(line.low < 2 < line.high)
+
+    def test_no_line_through_one_x_or_few_points(self):
+        self.assertIsNone(stats.fit_line([(1, 2)] * 9))
+        self.assertIsNone(stats.fit_line([(1, 2), (2, 3)]))
+
+    def test_student(self):
+        for freedom, known in ((3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042)):
+            self.assertAlmostEqual(stats.student_95(freedom) / known, 1, delta=0.01)
+
+    def test_histogram(self):
+        one = histogram((10, 90), (20, 9), (99, 1))
+        self.assertEqual([stats.histogram_quantile(one, q) for q in (0.5, 0.9, 0.99, 1)], [10, 10, 20, 99])
+        self.assertEqual(stats.histogram_curve(one), [(0.9, 10), (0.99, 20)])
+        self.assertIsNone(stats.histogram_quantile({"count": 0, "buckets": [], "max": 0}, 0.5))
+
+    def test_percentile(self):
+        self.assertEqual(stats.percentile([1, 2, 3, 4, 5], 0.5), 3)
+        self.assertAlmostEqual(stats.percentile([0, 10], 0.25), 2.5)
+
+
+class HumanTest(unittest.TestCase):
+    def test_time(self):
+        shown = [human.time(ns) for ns in (0, 20, 240, 999.9, 12345, 1.234e7, 2e9)]
+        self.assertEqual(shown, ["0 ns", "20 ns", "240 ns", "1 µs", "12.3 µs", "12.3 ms", "2.00 s"])
+
+    def test_negative_time(self):
+        self.assertEqual(human.time(-30), "-30 ns")
+
+    def test_sizes_and_counts(self):
+        self.assertEqual([human.size(n) for n in (0, 4096, 800 << 20, 1536)], ["0 B", "4 KiB", "800 MiB", "1.50 KiB"])
+        self.assertEqual([human.count(n) for n in (16, 1024, 102400, 1048576, 100000)],
+                         ["16", "1 Ki", "100 Ki", "1 Mi", "100,000"])
+        self.assertEqual([human.big(n) for n in (950, 1_234_567)], ["950", "1.23 M"])
+
+    def test_digits(self):
+        self.assertEqual([human.digits(x) for x in (0, 1234.5, 0.01234, 99.99)], ["0", "1,230", "0.0123", "100"])
+
+    def test_span_says_the_unit_once(self):
+        self.assertEqual(human.span(1e3, 2e3, human.time), "1.00 – 2.00 µs")
+        self.assertEqual(human.span(900, 2e3, human.time), "900 ns – 2.00 µs")
+        self.assertEqual(human.span(-10, 10, human.time), "-10 to 10 ns")
+
+
+class SchemaTest(unittest.TestCase):
+    def problem(self, change):
+        content = fixture()
+        change(content)
+        with self.assertRaises(schema.BadResults) as caught:
+            schema.check(content, json.loads(schema.SCHEMA_FILE.read_text(encoding="utf-8")))
+        return str(caught.exception)
+
+    def test_fixture_fits(self):
+        schema.check(fixture(), json.loads(schema.SCHEMA_FILE.read_text(encoding="utf-8")))
+
+    def test_problems_say_where(self):
+        def of(path, value):
+            def change(content):
+                for step in path[:-1]:
+                    content = content[step]
+                content[path[-1]] = value
+            return change
+        self.assertEqual(self.problem(of(["drain", 3, "pause_ns"], 7)), "drain[3].pause_ns: must be an array, is 7")
+        self.assertEqual(self.problem(of(["drain", 0, "pause_ns", 1], None)),
+                         "drain[0].pause_ns[1]: must be a number, is null")
+        self.assertEqual(self.problem(of(["drain", 0, "stacks"], True)), "drain[0].stacks: must be an integer, is true")
+        self.assertEqual(self.problem(of(["drain", 0, "order"], "up")),
+                         'drain[0].order: must be one of "random", "address", is "up"')
+        self.assertEqual(self.problem(of(["version"], 2)), "version: must be 1, is 2")
+        self.assertEqual(self.problem(of(["pause", 0, "held", 0], [1])), "pause[0].held[0]: must have 2 items, has 1")
+
+    def test_missing_member(self):
+        self.assertEqual(self.problem(lambda content: content["pause"][1]["latency"].pop("max")),
+                         "pause[1].latency.max: is missing")
+        self.assertEqual(self.problem(lambda content: content.pop("context")), "context: is missing")
+
+
+class GoDataTest(unittest.TestCase):
+    def test_rows(self):
+        rows = go_data.load_go(HERE / "data")
+        self.assertEqual({row["tree"] for row in rows}, {"seed", "go14", "go1.19.8"})
+        one = find.nearest_go({"go": rows}, 102400, tree="seed", gomaxprocs=1, stack_bytes=4096)
+        self.assertEqual(one["stacks"], 100000)
+        self.assertLess(one["ns_per_stack_min"], one["ns_per_stack_med"])
+
+
+class ReportTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.run_of_all = Run(fixture())
+
+    def test_files(self):
+        self.assertEqual(self.run_of_all.status, 0, self.run_of_all.errors)
+        expected = {"index.html", *(f"{name}.{kind}" for name in GRAPH_NAMES for kind in ("svg", "png"))}
+        self.assertEqual(set(self.run_of_all.files), expected)
+        for name in GRAPH_NAMES:
+            self.assertTrue(self.run_of_all.files[f"{name}.png"].startswith(b"\x89PNG"), name)
+            self.assertGreater(len(self.run_of_all.files[f"{name}.png"]), 5000, name)
+            self.assertIn(b"currentColor", self.run_of_all.files[f"{name}.svg"], name)
+
+    def test_page_needs_nothing_else(self):
+        page = self.run_of_all.page
+        self.assertNotRegex(page, r"https?:")
+        self.assertNotIn("<script", page)
+        self.assertNotIn("<link", page)
+        addresses = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+        self.assertEqual(set(addresses), {f"{name}.{kind}" for name in GRAPH_NAMES for kind in ("svg", "png")})
+        self.assertIn("prefers-color-scheme: dark", page)
+
+    def test_ids_are_unique_and_references_lead_somewhere(self):
+        ids = re.findall(r'\bid="([^"]+)"', self.run_of_all.page)
+        self.assertEqual(len(ids), len(set(ids)))
+        wanted = set(re.findall(r'(?:href="#|url\(#)([^")]+)', self.run_of_all.page))
+        self.assertEqual(wanted - set(ids), set())
+
+    def test_sections_and_graphs(self):
+        for name in SECTION_NAMES:
+            self.assertIn(f'<section id="{name}">', self.run_of_all.page)
+        self.assertEqual(self.run_of_all.page.count('<svg viewBox='), len(GRAPH_NAMES))
+        self.assertNotIn("Not in this run", self.run_of_all.page)
+        self.assertIn("Test &lt;CPU&gt;", self.run_of_all.page)
+
+    def test_verdicts(self):
+        page = self.run_of_all.page
+        self.assertIn("expected: known-bad control", page)
+        self.assertIn("(oversubscribed)", page)
+        self.assertIn("a note of this run", page)
+        self.assertIn('<span class="good">met</span>', page)
+
+    def test_summary(self):
+        self.assertRegex(self.run_of_all.printed, r"pause \| stall after restart \| drain CPU \| held bytes")
+        self.assertRegex(self.run_of_all.printed, r"after-restart, whole +240 ns \| +80\.0 µs \| +44\.2 µs \| +8 MiB")
+        self.assertIn("index.html", self.run_of_all.printed)
+
+    def test_a_finding_in_a_sound_policy_is_loud(self):
+        content = fixture()
+        content["fuzz"][0]["findings"] = ["C1 freed <twice>"]
+        run = quick_run(content)
+        self.assertEqual(run.status, 0)
+        self.assertIn("C1 freed &lt;twice&gt;", run.page)
+        self.assertIn("FOUND: policy_fuzzer, serial: C1 freed <twice>", run.printed)
+
+    def test_each_section_may_be_missing_or_empty(self):
+        for name in ("drain", "pause", "hiccup", "noise", "fuzz", "replay", "go"):
+            with self.subTest(name):
+                content = fixture()
+                del content[name]
+                run = quick_run(content)
+                self.assertEqual(run.status, 0, run.errors)
+                self.assertIn("Not in this run", run.page)
+
+    def test_nothing_but_the_context(self):
+        bare = {name: fixture()[name] for name in ("schema", "version", "context")}
+        bare["context"] = {**bare["context"], "commit": ""}
+        empty = bare | {"drain": [], "pause": [], "fuzz": [], "replay": [], "go": [],
+                        "hiccup": {"latency": {"unit": "ns", "count": 0, "buckets": [], "max": 0}, "seconds": 0},
+                        "noise": {"aa_ratio": [], "what": ""}}
+        for content in (bare, empty):
+            run = Run(content)
+            self.assertEqual(run.status, 0, run.errors)
+            self.assertIn("Nothing to draw", run.page)
+            self.assertEqual(set(run.files), {"index.html"})
+
+    def test_a_single_policy(self):
+        content = fixture()
+        for policy in ("immediate", "serial", "after-restart", "own-pool"):
+            with self.subTest(policy):
+                one = copy.deepcopy(content)
+                for name in ("drain", "pause"):
+                    rows = one[name] if policy != "own-pool" else [row | {"policy": policy} for row in one[name]]
+                    one[name] = [row for row in rows if row["policy"] == policy]
+                run = quick_run(one)
+                self.assertEqual(run.status, 0, run.errors)
+                self.assertIn("Not in this run", run.page)
+
+    def test_interrupted_rows(self):
+        content = fixture()
+        content["drain"][0].update(pause_ns=[], after_ns=[], enqueue_ns=[], chase_ns=[])
+        content["pause"][1].update(splits=[], stall_ns=[], drain_cpu_ns=[], drain_over_ns=[])
+        self.assertEqual(quick_run(content).status, 0)
+
+
+class BadFileTest(unittest.TestCase):
+    def expect(self, content, message):
+        run = Run(content)
+        self.assertEqual(run.status, 2)
+        self.assertEqual(run.files, {})
+        self.assertEqual(run.errors, f"generate.py: results.json: {message}\n")
+
+    def test_wrong_type(self):
+        content = fixture()
+        content["drain"][3]["pause_ns"] = "fast"
+        self.expect(content, 'drain[3].pause_ns: must be an array, is "fast"')
+
+    def test_not_json(self):
+        self.expect("{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")
+        self.expect('{"version": NaN}', "not JSON: NaN is no number in JSON")
+
+    def test_another_file(self):
+        self.expect("[]", "top level: must be an object, is an array")
+
+    def test_no_file(self):
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            status = generate.main([str(HERE / "no-such.json"), "--out", str(HERE / "never-made")])
+        self.assertEqual(status, 2)
+        self.assertEqual(errors.getvalue(), "generate.py: no-such.json: cannot be read: No such file or directory\n")
+
+
+class ColourTest(unittest.TestCase):
+    @staticmethod
+    def luminance(colour):
+        parts = [int(colour[place:place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055)**2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def test_every_colour_is_readable_on_both_grounds(self):
+        import drawing
+        for colour in drawing.PALETTE:
+            for ground in drawing.GROUND.values():
+                light, dark = sorted((self.luminance(colour), self.luminance(ground)), reverse=True)
+                self.assertGreaterEqual((light + 0.05) / (dark + 0.05), 3, f"{colour} on {ground}")
+
+
+if __name__ == "__main__":
+    unittest.main()

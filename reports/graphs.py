@@ -1,0 +1,346 @@
+"""The report's graphs. One is a function that draws, one that says in a sentence what to see, and a row in GRAPHS."""
+
+import math
+from typing import Callable, NamedTuple
+
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+import drawing
+import human
+import results as find
+import stats
+
+PARTS = (("stop_ns", "stop"), ("mark_ns", "mark and shrink"), ("drain_ns", "drain"), ("restart_ns", "restart call"),
+         ("resumed_ns", "last mutator resumed"))
+NINES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+MAX_AT = 6.3  # where the worst sample is drawn, right of 99.9999 %
+
+
+class Graph(NamedTuple):
+    name: str
+    title: str
+    draw: Callable  # results -> figure; None if there is nothing to draw
+    sentence: Callable  # results -> what to see, with this run's figures
+
+
+# ---- pause against n ----
+
+def draw_pause(results):
+    rows = find.headline_rows(results, cache="cold")
+    if not rows:
+        return None
+    low, high = rows[0]["stacks"], rows[-1]["stacks"]
+    fig, axis = drawing.figure(4.6)
+    drawing.count_axis(axis, low, high)
+    drawing.time_axis(axis)
+    handles = []
+    for name, style in drawing.styles_of(find.labels(results)).items():
+        points = [(row["stacks"], stats.median(row["pause_ns"])) for row in rows if find.label(row) == name]
+        if points:
+            _plot(axis, points, style, fillstyle="none", markeredgewidth=1.6)
+            handles.append(drawing.line_handle(style, name, fillstyle="none", markeredgewidth=1.6))
+    chases = [(row["stacks"], stats.median(row["chase_ns"])) for row in _chase_rows(rows)]
+    axis.plot(*zip(*chases), color=drawing.INK, linestyle="--", linewidth=1.3)
+    handles.append(Line2D([], [], color=drawing.INK, linestyle="--", linewidth=1.3, label="one dependent miss a stack"))
+    go = [row for row in _seed_go(results) if low / 1.4 <= row["stacks"] <= high * 1.4]
+    if go:
+        handles.append(_plot_go(axis, go))
+    axis.set_ylabel("the drain's part of the pause")
+    drawing.legend_below(fig, handles)
+    return fig
+
+
+def _plot(axis, points, style, **options):
+    axis.plot(*zip(*points), color=style.colour, marker=style.marker, linestyle=style.dash, **options)
+
+
+def _chase_rows(rows):
+    """One row for each n whose chases stand for all: serial's, or any."""
+    chosen = {}
+    for row in rows:
+        if row["stacks"] not in chosen or row["policy"] == find.SERIAL:
+            chosen[row["stacks"]] = row
+    return [chosen[stacks] for stacks in sorted(chosen)]
+
+
+def _seed_go(results):
+    return find.go_rows(results, tree=find.GO_SEED, gomaxprocs=1, stack_bytes=find.HEADLINE_BYTES)
+
+
+def _plot_go(axis, rows):
+    medians = [row["drain_ns_med"] for row in rows]
+    spread = [[max(0, row["drain_ns_med"] - row["ns_per_stack_min"] * row["stacks"]) for row in rows],
+              [max(0, row["ns_per_stack_max"] * row["stacks"] - row["drain_ns_med"]) for row in rows]]
+    axis.errorbar([row["stacks"] for row in rows], medians, yerr=spread, color=drawing.INK, fmt="*", markersize=10,
+                  elinewidth=1.2, capsize=3)
+    return Line2D([], [], color=drawing.INK, marker="*", linestyle="", markersize=10, label="real Go (min to max)")
+
+
+def say_pause(results):
+    serial = find.headline_rows(results, cache="cold", policy=find.SERIAL)
+    hand_off = find.by_stacks(find.hand_off_rows(results, cache="cold"))
+    both = [row for row in serial if row["stacks"] in hand_off]
+    if not both:
+        return "Serial and the hand-off were not both measured, so the two can't be compared here."
+    row = both[-1]
+    spent = stats.median(row["pause_ns"])
+    handed = stats.median(hand_off[row["stacks"]]["pause_ns"])
+    chase = stats.median(stats.ratios(row["pause_ns"], row["chase_ns"]))
+    return (f"At {human.count(row['stacks'])} stacks of {human.size(row['stack_bytes'])} with cold caches, serial "
+            f"draining adds {human.time(spent)} to the pause, {human.ratio(chase)} the time of one dependent cache "
+            f"miss a stack; handing the queue over adds {human.time(handed)}, a factor of "
+            f"{human.digits(spent / max(handed, 1), 2)}.")
+
+
+# ---- ns a stack against n ----
+
+def _per_stack_series(results):
+    """(stack size, order) -> [(n, ns a stack)] of serial."""
+    series = {}
+    for row in find.drain_rows(results, policy=find.SERIAL, share="all", cache="cold"):
+        point = (row["stacks"], stats.median(row["pause_ns"]) / row["stacks"])
+        series.setdefault((row["stack_bytes"], row["order"]), []).append(point)
+    return dict(sorted(series.items()))
+
+
+def draw_per_stack(results):
+    series = _per_stack_series(results)
+    if not series:
+        return None
+    every = [n for points in series.values() for n, _ in points]
+    fig, axis = drawing.figure()
+    drawing.count_axis(axis, min(every), max(every))
+    axis.set_yscale("log")
+    drawing.time_axis(axis)
+    axis.yaxis.set_minor_formatter(lambda value, _: human.tick(value) if f"{value:.0e}"[0] in "25" else "")
+    styles = drawing.styles_of(sorted({size for size, _ in series}))
+    for (size, order), points in series.items():
+        style = styles[size]
+        dash = "-" if order == "random" else (0, (4, 2))
+        _plot(axis, points, style._replace(dash=dash), fillstyle="full" if order == "random" else "none")
+    axis.set_ylabel("serial: time a stack")
+    handles = [drawing.line_handle(style._replace(dash="-"), human.size(size)) for size, style in styles.items()]
+    for text, dash, fill in (("random order", "-", "full"), ("by address", (0, (4, 2)), "none")):
+        handles.append(Line2D([], [], color=drawing.INK, linestyle=dash, marker="o", fillstyle=fill, label=text))
+    drawing.legend_below(fig, handles, columns=3)
+    return fig
+
+
+def say_per_stack(results):
+    series = _per_stack_series(results)
+    gains = {}
+    for (size, order), points in series.items():
+        if order == "address":
+            scattered = dict(series.get((size, "random"), ()))
+            gains |= {(n, size): (scattered[n], ns) for n, ns in points if n in scattered}
+    if not gains:
+        every = [ns for points in series.values() for _, ns in points]
+        if not every:
+            return "Serial was not measured in this run."
+        return f"Serial costs {human.time(min(every))} to {human.time(max(every))} a stack in what was measured."
+    (n, size), (scattered, ordered) = max(gains.items())
+    return (f"{human.count(n)} stacks of {human.size(size)} cost {human.time(scattered)} each when they are queued in "
+            f"random order and {human.time(ordered)} when by address: a factor of "
+            f"{human.digits(scattered / max(ordered, 1e-3), 2)}, for the same work.")
+
+
+# ---- one pause, part by part ----
+
+def _median_parts(row):
+    return {part: stats.median(find.split_values(row, part)) for part, _ in PARTS}
+
+
+def draw_split(results):
+    _, rows = find.largest_pause_group(results)
+    if not rows:
+        return None
+    fig, (whole, parts) = drawing.figure(1.9 + 0.62 * len(rows), panels=2)
+    styles = drawing.styles_of([part for part, _ in PARTS])
+    names = [find.label(row) for row in rows]
+    medians = [_median_parts(row) for row in rows]
+    left = [0.0] * len(rows)
+    for part, _ in PARTS:
+        widths = [one[part] / 1e6 for one in medians]
+        whole.barh(names, widths, left=left, height=0.62, color=styles[part].colour)
+        left = [start + width for start, width in zip(left, widths)]
+    for place, total in enumerate(left):
+        whole.annotate(human.time(total * 1e6), (total, place), xytext=(5, 0), textcoords="offset points", va="center",
+                       fontsize=11)
+    whole.set_xlim(0, max(left) * 1.22)
+    whole.set_xlabel("the whole pause, in ms")
+    for place, one in enumerate(medians):
+        for part, _ in PARTS:
+            if one[part] > 0:
+                parts.plot(one[part], place, styles[part].marker, color=styles[part].colour, markersize=8)
+    parts.set_yticks(range(len(names)), names)
+    drawing.time_axis(parts, "x")
+    parts.set_xlabel("its parts one by one, on a log scale")
+    for axis in (whole, parts):
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.grid(axis="x" if axis is whole else "both")
+    whole.grid(axis="y", visible=False)
+    drawing.legend_below(fig, [Line2D([], [], color=styles[part].colour, marker=styles[part].marker, linestyle="-",
+                                      linewidth=6, solid_capstyle="butt", markersize=8, label=name)
+                               for part, name in PARTS], columns=3)
+    return fig
+
+
+def say_split(results):
+    key, rows = find.largest_pause_group(results)
+    serial = find.first(row for row in rows if row["policy"] == find.SERIAL)
+    if not serial:
+        return _said_of(key, "The parts of one pause", rows)
+    parts = _median_parts(serial)
+    share = stats.median([split["drain_ns"] / sum(split.values()) for split in serial["splits"]])
+    text = (f"With {human.count(key[0])} stacks of {human.size(key[1])}, serial's drain takes "
+            f"{human.time(parts['drain_ns'])}, {human.percent(share)} of its pause, the mark "
+            f"{human.time(parts['mark_ns'])}")
+    other = find.first(row for row in rows if (row["policy"], row["variant"]) == find.HAND_OFF)
+    if other:
+        moved = _median_parts(other)
+        text += (f"; handed over, the drain's part is {human.time(moved['drain_ns'])}, less than stopping and "
+                 f"restarting the world ({human.time(moved['stop_ns'] + moved['restart_ns'] + moved['resumed_ns'])})"
+                 if moved["drain_ns"] < moved["stop_ns"] + moved["restart_ns"] + moved["resumed_ns"]
+                 else f"; handed over, the drain's part is {human.time(moved['drain_ns'])}")
+    return text + "."
+
+
+def _said_of(key, what, rows):
+    if not rows:
+        return "No pause was measured in this run."
+    return f"{what} with {human.count(key[0])} stacks of {human.size(key[1])}; serial was not measured in this run."
+
+
+# ---- latency after the restart ----
+
+def _nines(share):
+    return -math.log10(1 - share)
+
+
+def _plot_latency(axis, histogram, with_max, **options):
+    points = [(_nines(share), value) for share, value in stats.histogram_curve(histogram) if 0.5 <= share <= 0.999999]
+    start = stats.histogram_quantile(histogram, 0.5)
+    if start is None:
+        return
+    points = [(_nines(0.5), start), *points]
+    axis.plot(*zip(*points), drawstyle="steps-pre", **options)
+    if with_max:
+        axis.plot(MAX_AT, max(1, histogram["max"]), clip_on=False, linestyle="", markersize=7, fillstyle="none",
+                  markeredgewidth=1.6, color=options["color"], marker=with_max)
+
+
+def draw_latency(results):
+    _, rows = find.largest_pause_group(results)
+    if not rows:
+        return None
+    fig, axis = drawing.figure(4.9)
+    drawing.time_axis(axis)
+    styles = drawing.styles_of(find.labels(results))
+    handles = []
+    for row in rows:
+        style = styles[find.label(row)]
+        _plot_latency(axis, row["latency"], style.marker, color=style.colour, linewidth=1.7)
+        _plot_latency(axis, row["latency_corrected"], None, color=style.colour, linewidth=1.5, linestyle=":")
+        handles.append(Line2D([], [], color=style.colour, marker=style.marker, fillstyle="none", markeredgewidth=1.6,
+                              label=find.label(row)))
+    hiccup = results.get("hiccup")
+    if hiccup:
+        _plot_latency(axis, hiccup["latency"], "_", color=drawing.INK, linewidth=1.5, linestyle="--")
+        handles.append(Line2D([], [], color=drawing.INK, linestyle="--", label="hiccups of the machine"))
+    handles.append(Line2D([], [], color=drawing.INK, linestyle=":", label="same colour: corrected"))
+    axis.set_xlim(_nines(0.5), MAX_AT + 0.12)
+    axis.set_xticks([_nines(share) for share in NINES] + [MAX_AT], [f"{100 * share:g}" for share in NINES] + ["max"])
+    axis.set_xlabel("percent of allocation-and-free pairs that took no longer")
+    axis.set_ylabel("time of a pair")
+    drawing.legend_below(fig, handles)
+    return fig
+
+
+def say_latency(results):
+    key, rows = find.largest_pause_group(results)
+    if not rows:
+        return "No latency was measured in this run."
+    worst = max(rows, key=lambda row: row["latency"]["max"])
+    best = min(rows, key=lambda row: row["latency"]["max"])
+    text = (f"After the restart with {human.count(key[0])} stacks of {human.size(key[1])}, the worst pair took "
+            f"{human.time(worst['latency']['max'])} under {find.label(worst)} and "
+            f"{human.time(best['latency']['max'])} under "
+            f"{find.label(best)}")
+    hiccup = results.get("hiccup")
+    if hiccup and hiccup["latency"]["count"]:
+        text += (f"; the machine alone, with no pool at work (dashed), stalled a thread for up to "
+                 f"{human.time(hiccup['latency']['max'])}")
+    corrected = stats.histogram_quantile(worst["latency_corrected"], 0.9999)
+    plain = stats.histogram_quantile(worst["latency"], 0.9999)
+    if corrected and plain:
+        text += (f". Counting the operations that had to wait behind a stalled one (dotted), {find.label(worst)} has "
+                 f"{human.time(corrected)} at 99.99 % instead of {human.time(plain)}")
+    return text + "."
+
+
+# ---- held bytes ----
+
+def draw_held(results):
+    _, rows = find.largest_pause_group(results)
+    rows = [row for row in rows if find.held_most(row) > 0]
+    if not rows:
+        return None
+    fig, axis = drawing.figure()
+    styles = drawing.styles_of(find.labels(results))
+    scale, unit = _size_unit(max(find.held_most(row) for row in rows))
+    begin = min(_held_since(row) for row in rows) / 1e6
+    last = max(when for row in rows for when, _ in row["held"]) / 1e6
+    # Many are one step of the same height: thinner ones on wider ones, the shortest last, show them all.
+    for place, row in enumerate(sorted(rows, key=_held_for, reverse=True)):
+        style = styles[find.label(row)]
+        times = [when / 1e6 for when, _ in row["held"]] + [last * 1.05]
+        sizes = [size / scale for _, size in row["held"]] + [row["held"][-1][1] / scale]
+        axis.step(times, sizes, where="post", color=style.colour, linestyle=style.dash,
+                  linewidth=1.5 + 0.5 * (len(rows) - 1 - place))
+        axis.plot(times[-2], sizes[-2], marker=style.marker, color=style.colour, clip_on=False, zorder=5)
+    axis.set_xlim(begin - 0.06 * (last - begin), last * 1.05)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("ms since the stop was asked (last cycle)")
+    axis.set_ylabel(f"held, in {unit}")
+    drawing.legend_below(fig, [drawing.line_handle(styles[find.label(row)], find.label(row)) for row in rows])
+    return fig
+
+
+def _size_unit(most):
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if most >= 2 * scale:
+            return scale, unit
+    return 1, "bytes"
+
+
+def _held_since(row):
+    return find.first(when for when, size in row["held"] if size > 0)
+
+
+def _held_for(row):
+    """From the end of the mark, in ns, to when nothing was held (or the watch ended)."""
+    return row["held"][-1][0] - _held_since(row)
+
+
+def say_held(results):
+    key, rows = find.largest_pause_group(results)
+    rows = [row for row in rows if find.held_most(row) > 0]
+    if not rows:
+        return "Nothing was held in this run, or no pause was measured."
+    longest, shortest = max(rows, key=_held_for), min(rows, key=_held_for)
+    most = max(find.held_most(row) for row in rows)
+    return (f"With {human.count(key[0])} stacks of {human.size(key[1])} a cycle holds {human.size(most)}; from the "
+            f"end of the mark it stays for {human.time(_held_for(shortest))} under {find.label(shortest)} and for "
+            f"{human.time(_held_for(longest))}{' or more' if find.still_held(longest) else ''} under "
+            f"{find.label(longest)}. A marker is where the last of it is freed; where only that is known the curve is "
+            "one step.")
+
+
+GRAPHS = (
+    Graph("pause", "What the drain adds to the pause", draw_pause, say_pause),
+    Graph("per-stack", "Serial: the time of one stack", draw_per_stack, say_per_stack),
+    Graph("pause-split", "Where one pause goes", draw_split, say_split),
+    Graph("latency", "What the mutators feel after the restart", draw_latency, say_latency),
+    Graph("held", "Bytes held back from reuse", draw_held, say_held),
+)

@@ -1,0 +1,125 @@
+"""Looking things up in results.json: which rows, under which name."""
+
+import stats
+
+# The roles that the report's questions are about. A policy that is missing from a run is said to be missing.
+SERIAL = "serial"  # all in the pause: what the seed of this work did
+HAND_OFF = ("after-restart", "whole")  # the pause only hands the queue over
+SPANWISE = "span-after-restart"
+FLOOR = "immediate"  # defers nothing: the floor of a pause, and the fuzzers' known-bad control
+CONTROL_FINDING = "A3"  # the invariant that the control must break
+
+HEADLINE_BYTES = 4096
+HEADLINE_STACKS = (1024, 102400, 1048576)
+GO_SEED = "seed"
+GO_AFTER = "go1.19.8"
+NEAR = 0.1  # real Go was measured at 1,000 stacks where this suite takes 1,024
+
+
+def label(row):
+    return f"{row['policy']}, {row['variant']}" if row["variant"] else row["policy"]
+
+
+def matches(row, wanted):
+    return all(row[name] == value for name, value in wanted.items())
+
+
+def drain_rows(results, **wanted):
+    """Rows of "drain" that were measured at all (an interrupted run leaves empty ones), by number of stacks."""
+    rows = [row for row in results.get("drain", ()) if _measured(row) and matches(row, wanted)]
+    return sorted(rows, key=lambda row: row["stacks"])
+
+
+def _measured(row):
+    return row["pause_ns"] and row["after_ns"] and min(row["chase_ns"], default=0) > 0
+
+
+def headline_rows(results, **wanted):
+    """As most pauses find them: all stacks shrunk, queued in random order, in an aged pool, of the headline's size."""
+    return drain_rows(results, **({"order": "random", "share": "all", "stack_bytes": HEADLINE_BYTES} | wanted))
+
+
+def hand_off_rows(results, **wanted):
+    return headline_rows(results, policy=HAND_OFF[0], variant=HAND_OFF[1], **wanted)
+
+
+def first(rows):
+    return next(iter(rows), None)
+
+
+def by_stacks(rows):
+    return {row["stacks"]: row for row in rows}
+
+
+def pause_rows(results, **wanted):
+    return [row for row in results.get("pause", ()) if row["splits"] and matches(row, wanted)]
+
+
+def pause_groups(results, oversubscribed):
+    """Rows of "pause" that can be compared, as ((stacks, bytes, mutators, markers), rows), few stacks first."""
+    groups = {}
+    for row in pause_rows(results, oversubscribed=oversubscribed):
+        key = (row["stacks"], row["stack_bytes"], row["mutators"], row["markers"])
+        groups.setdefault(key, []).append(row)
+    return sorted(groups.items())
+
+
+def largest_pause_group(results):
+    groups = pause_groups(results, oversubscribed=False)
+    return groups[-1] if groups else (None, [])
+
+
+def labels(results):
+    """Every policy and variant, in the order in which the run's tables name them."""
+    rows = pause_rows(results) or []
+    seen = {}
+    for row in [*rows, *drain_rows(results)]:
+        seen.setdefault(label(row))
+    return list(seen)
+
+
+def split_values(row, part):
+    return [split[part] for split in row["splits"]]
+
+
+def whole_pauses(row):
+    return [sum(split.values()) for split in row["splits"]]
+
+
+def held_most(row):
+    return max((size for _, size in row["held"]), default=0)
+
+
+def still_held(row):
+    """Not everything was freed when the watch after the restart ended."""
+    return bool(row["held"]) and row["held"][-1][1] > 0
+
+
+def go_rows(results, **wanted):
+    return sorted((row for row in results.get("go", ()) if matches(row, wanted)), key=lambda row: row["stacks"])
+
+
+def nearest_go(results, stacks, **wanted):
+    """The row of real Go at the same number of stacks, within a tenth."""
+    rows = [row for row in go_rows(results, **wanted) if abs(row["stacks"] - stacks) <= NEAR * stacks]
+    return min(rows, key=lambda row: abs(row["stacks"] - stacks), default=None)
+
+
+def executions(results):
+    return sum(row["executions"] for row in results.get("fuzz", ()))
+
+
+def is_control(row):
+    return row["policy"] == FLOOR
+
+
+def unexpected_findings(results):
+    """Findings of fuzzers and violations of replays in any policy but the known-bad control, as short texts."""
+    found = []
+    for row in results.get("fuzz", ()):
+        if not is_control(row):
+            found += [f"{row['fuzzer']}, {row['policy']}: {finding}" for finding in row["findings"]]
+    for row in results.get("replay", ()):
+        if row["violations"] and not is_control(row):
+            found.append(f"replay of {row['trace']}, {row['policy']}: {row['violations']} violations")
+    return found
