@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <numeric>
+#include <random>
 #include <thread>
 
 #include "benchmarks/world.h"
@@ -39,13 +41,16 @@ class Study {
         goroutines_(std::make_unique<Goroutine[]>(pause_case.stacks)),
         collector_(*pool_, {goroutines_.get(), pause_case.stacks}),
         world_(pause_case.mutators),
-        records_(static_cast<size_t>(pause_case.mutators)) {
+        records_(static_cast<size_t>(pause_case.mutators)),
+        order_(pause_case.stacks) {
     PoolParams params = go119_preset();
     params.procs = case_.mutators + 1;  // the last is the collector's, for setting up
     params.drain_hold = case_.variant.hold;
     params.drain_batch = case_.variant.batch;
     pool_->reset(params);
-    for (uint32_t g = 0; g < case_.stacks; ++g) start_goroutine(g);
+    std::iota(order_.begin(), order_.end(), 0u);
+    std::shuffle(order_.begin(), order_.end(), random_);
+    for (const uint32_t g : order_) start_goroutine(g);
   }
 
   PauseResult run() {
@@ -277,9 +282,11 @@ class Study {
     drain_left_.store(false, std::memory_order_relaxed);
   }
 
-  // World stopped: every goroutine gets its first size back, and the mutators go on.
+  // World stopped: every goroutine gets its first size back, and the mutators go on. In another order each time, so
+  // that markers meet the stacks in no order of addresses, as in a process that has run for a while.
   void regrow() {
-    for (size_t g = 0; g < case_.stacks; ++g) {
+    std::shuffle(order_.begin(), order_.end(), random_);
+    for (const uint32_t g : order_) {
       Goroutine& goroutine = goroutines_[g];
       if (goroutine.stack().bytes() < case_.bytes) goroutine.grow(*pool_, own_proc(), case_.bytes, false);
     }
@@ -299,6 +306,8 @@ class Study {
   std::atomic<bool> quit_{false};
   std::atomic<bool> drain_left_{false};
   Histogram kept_;
+  std::vector<uint32_t> order_;  // of the goroutines, for setting up
+  std::mt19937 random_{1};
   PauseResult result_;
 };
 
