@@ -1,4 +1,4 @@
-// drain_benchmark: one drain under Google Benchmark, manual time: the pause's part of it, with the rest as counters.
+// drain_benchmark: one drain under Google Benchmark, manual time: the pause's part of it, with the rest as counters
 //
 // Every policy and way of holding the lock x number of stacks x stack size x order. --benchmark_filter selects; with
 // --benchmark_repetitions=9 --benchmark_enable_random_interleaving=true it alternates.

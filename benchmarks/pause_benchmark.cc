@@ -1,5 +1,4 @@
-// pause_benchmark: whole pauses with a real mutator under Google Benchmark; manual time is the pause, its parts are
-// counters.
+// pause_benchmark: whole pauses with a real mutator under Google Benchmark; manual time is the pause, its parts counters
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

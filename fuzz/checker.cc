@@ -118,7 +118,11 @@ bool Checker::check_accounts() {
   }
   const uint64_t held = stats.held_stacks;
   if (held != model.deferred.count) {
-    return report(watched_.claims.defers_shrunk ? Invariant::kC1 : Invariant::kC7,
+    // What is missing once the mark is over was queued all right, and lost.
+    const bool lost = held < model.deferred.count && watched_.collector->phase() != Phase::kMark;
+    return report(!watched_.claims.defers_shrunk ? Invariant::kC7
+                  : lost                         ? Invariant::kC3
+                                                 : Invariant::kC1,
                   "the pool holds %" PRIu64 " deferred stacks, the policy says %zu", held, model.deferred.count);
   }
   if (stats.live_stacks != model.live_stacks || stats.live_bytes != model.live_bytes ||
@@ -299,7 +303,8 @@ void Checker::slot(const SlotView& view) {
 // Says that a stack is somewhere; it must be nowhere else, and inside one Stack span.
 bool Checker::claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc) {
   const Location at = watched_.pool->locate(lo);
-  if (at.state != SpanState::kStack || lo + bytes > at.base + (uintptr_t{at.pages} << kPageShift)) {
+  const uintptr_t end = at.base + (uintptr_t{at.pages} << kPageShift);
+  if (at.state != SpanState::kStack || bytes > end - lo) {  // a damaged size may be anything
     return report(place == SlotPlace::kDeferred ? Invariant::kC2 : Invariant::kB1,
                   "the %s stack at +0x%" PRIxPTR " (%zu bytes) lies in a %s span at +0x%" PRIxPTR " (%u pages)",
                   name_of(place), offset(lo), bytes, name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
@@ -393,10 +398,11 @@ bool Checker::finish_span(const SpanView& view) {
   size_t pooled = 0;
   for (uintptr_t lo = view.base; lo < view.base + size_t{view.capacity} * view.slot_bytes; lo += view.slot_bytes) {
     const size_t unit = unit_of(lo);
-    if (unit_epoch_[unit] != epoch_) {
+    if (unit_epoch_[unit] != epoch_ || unit_epoch_[unit + view.slot_bytes / kMinStackBytes - 1] != epoch_) {
       return report(Invariant::kB1,
-                    "the slot at +0x%" PRIxPTR " (%u bytes) is nowhere: not live, cached, free or deferred", offset(lo),
-                    view.slot_bytes);
+                    "the slot at +0x%" PRIxPTR
+                    " (%u bytes) is nowhere, or only a part of it: not live, cached, free or deferred",
+                    offset(lo), view.slot_bytes);
     }
     pooled += unit_place_[unit] == static_cast<uint8_t>(SlotPlace::kPoolFree) ? 1 : 0;
   }

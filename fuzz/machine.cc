@@ -94,10 +94,36 @@ void Machine::run_all() {
 void Machine::run_one(size_t index) {
   const Operation operation = program_[index];
   if (observer_ != nullptr) outcome_.story[0] = 0;
+  bool held = false;
+  bool held_of_it = false;
+  if (state_counters_ != nullptr) held_pointers(operation, held, held_of_it);
   outcome_.no_op = operation.reserved() ? "a reserved code" : execute(operation);
+  if (state_counters_ != nullptr) count_state(operation, held, held_of_it);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
   if (outcome_.no_op == nullptr) check_after(false);  // a no-op changed nothing
   if (observer_ != nullptr) observer_->operation(index, operation, nested_, outcome_);
+}
+
+// Does any marker hold a pointer, and one into the goroutine that the operation names?
+void Machine::held_pointers(Operation operation, bool& any, bool& of_it) const {
+  if (!marking()) return;
+  const std::optional<uint32_t> g = operation.goroutine();
+  for (int marker = 0; marker < collector_.kind().markers; ++marker) {
+    const Held& held = collector_.held(marker);
+    if (held.pointer == 0) continue;
+    any = true;
+    of_it = of_it || (g.has_value() && held.goroutine == *g);
+  }
+}
+
+void Machine::count_state(Operation operation, bool held, bool held_of_it) {
+  size_t at = operation.code;
+  at = at * 2 + (outcome_.no_op == nullptr ? 1 : 0);
+  at = at * 4 + static_cast<size_t>(collector_.phase());
+  at = at * 2 + (held ? 1 : 0);
+  at = at * 2 + (held_of_it ? 1 : 0);
+  at = at * 2 + (model_.deferred.count != 0 ? 1 : 0);
+  state_counters_[at] = 1;
 }
 
 // Reached by the host: the armed operations run here, once.
@@ -713,7 +739,7 @@ bool Machine::end_cycle() {
   collector_.end_mark();
   if (policy_->claims.empties_in_pause) model_.deferred.clear();
   if (!policy_->claims.empties_in_pause || checker_.failed()) return !checker_.failed();
-  return checker_.check_step(false) && checker_.check_quiescent(false);
+  return checker_.check_quiescent(false) && checker_.check_step(false);
 }
 
 const char* Machine::do_gc_end() {

@@ -49,6 +49,11 @@ class MachineObserver {
   ~MachineObserver() = default;
 };
 
+// Where a fuzzing engine wants to be told which kinds of state a program reached: one counter for each operation x done
+// or refused x phase x does a marker hold a pointer x ... into the goroutine operated on x is anything deferred. Code
+// coverage alone does not see that an operation, done before, was done now with a pointer held.
+inline constexpr size_t kStateCounters = size_t{kCodes} * 2 * 4 * 2 * 2 * 2;
+
 struct Verdict {
   bool violated = false;
   Violation violation;
@@ -69,6 +74,8 @@ class Machine final : private YieldHook {
   // The operation under way or last run, and the program: for a crash handler.
   size_t current_index() const { return index_; }
   const AnyPool* pool() const { return pool_; }
+  // Counts kinds of state in kStateCounters bytes from now on; nullptr: no more.
+  void count_states(uint8_t* counters) { state_counters_ = counters; }
   const Collector& collector() const { return collector_; }
 
  private:
@@ -89,6 +96,8 @@ class Machine final : private YieldHook {
   void run_nested();
   void finish();
   bool check_after(bool changed_phase);
+  void count_state(Operation operation, bool held, bool held_of_it);
+  void held_pointers(Operation operation, bool& any, bool& of_it) const;
   const char* execute(Operation operation);
   void note(const char* format, ...) __attribute__((format(printf, 2, 3)));
   bool mutators_run() const;
@@ -150,6 +159,7 @@ class Machine final : private YieldHook {
   Checker checker_;
   Verdict verdict_;
   MachineObserver* observer_ = nullptr;
+  uint8_t* state_counters_ = nullptr;
   Outcome outcome_;
 
   ProgramView program_{nullptr, 0};

@@ -1,4 +1,4 @@
-// policy_fuzzer: one program against one policy, or, when none is chosen, against each sound one in turn.
+// policy_fuzzer: one program against one policy, or against each sound one in turn when none is chosen
 //
 // STACKDRAIN_POLICY and STACKDRAIN_DEFECT in the environment choose a policy and a planted defect by name (OSS-Fuzz
 // runs it with neither). Deterministic: all state is reset in place. Silent on the happy path; a finding prints the
@@ -20,6 +20,9 @@
 
 namespace stackdrain {
 namespace {
+
+// Read and cleared by libFuzzer around each input; other engines see a plain array.
+__attribute__((section("__libfuzzer_extra_counters"))) uint8_t state_counters[kStateCounters];
 
 Machine& machine() {
   static Machine& instance = *new Machine;  // lives as long as the process
@@ -88,6 +91,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   stackdrain::plant_chosen_defect();
   stackdrain::chosen_policy();
+  stackdrain::machine().count_states(stackdrain::state_counters);
 #if STACKDRAIN_ASAN
   __sanitizer_set_death_callback(stackdrain::print_on_death);
 #endif

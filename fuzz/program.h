@@ -188,6 +188,15 @@ struct Operation {
     for (size_t i = 0; i < index; ++i) shift += fields[i].bits;
     return (static_cast<uint32_t>(bits) >> shift) & ((1u << fields[index].bits) - 1);
   }
+  // The goroutine it names, if it names one.
+  constexpr std::optional<uint32_t> goroutine() const {
+    if (reserved()) return std::nullopt;
+    const std::array<Field, kMaxFields>& fields = kOperations[code].fields;
+    for (size_t i = 0; i < fields.size(); ++i) {
+      if (fields[i].kind == FieldKind::kGoroutine) return arg(i);
+    }
+    return std::nullopt;
+  }
 };
 
 constexpr Operation decode_operation(uint16_t word) {

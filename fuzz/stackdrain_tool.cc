@@ -23,7 +23,6 @@ ABSL_FLAG(std::string, policy, "", "a policy's name, 'all' or 'sound'");
 ABSL_FLAG(std::string, defect, "", "a planted defect to switch on");
 ABSL_FLAG(std::string, preset, "go1.19", "replay: the pool's parameters, seed or go1.19");
 ABSL_FLAG(std::string, out, "-", "ops: where to write; '-' is standard output");
-ABSL_FLAG(std::string, fuzzer, "policy_fuzzer", "explain: the fuzzer that the input is of");
 ABSL_FLAG(bool, expect, false, "run: hold the file to its '# expect:' lines");
 ABSL_FLAG(bool, json, false, "one machine-readable object instead of a table");
 ABSL_FLAG(bool, names, false, "list: names only, one a line");
@@ -165,9 +164,6 @@ int run_verb(const Arguments& files) {
 
 int explain_verb(const Arguments& files) {
   if (files.size() != 1) throw InputError("explain wants one input: stackdrain explain INPUT [--policy P]");
-  if (absl::GetFlag(FLAGS_fuzzer) != "policy_fuzzer") {
-    throw InputError("unknown fuzzer '" + absl::GetFlag(FLAGS_fuzzer) + "'; see: stackdrain list fuzzers");
-  }
   plant_defect(absl::GetFlag(FLAGS_defect));
   const std::vector<uint8_t> bytes = read_program(files[0]);
   const std::string chosen = absl::GetFlag(FLAGS_policy);
@@ -240,10 +236,6 @@ void list_invariants() {
   }
 }
 
-void list_fuzzers() {
-  print_row("policy_fuzzer", "a program against one policy, or against each sound one");
-}
-
 // The one table of what `list` knows.
 struct ListRow {
   std::string_view name;
@@ -252,8 +244,7 @@ struct ListRow {
 constexpr ListRow kLists[] = {{"policies", list_policies},
                               {"operations", list_operations},
                               {"defects", list_defects},
-                              {"invariants", list_invariants},
-                              {"fuzzers", list_fuzzers}};
+                              {"invariants", list_invariants}};
 
 int list_verb(const Arguments& arguments) {
   std::string known;

@@ -64,7 +64,7 @@ void Goroutine::push_frame(size_t bytes) {
 }
 
 void Goroutine::give_back(AnyPool& pool, Proc proc, Stack stack, RetireWhy why, bool marking) {
-  if (marking) {
+  if (marking || (planted(Defect::kQ6OverDeferral) && why == RetireWhy::kGrown)) {
     pool.retire(proc, stack, why);
   } else {
     pool.free(proc, stack);

@@ -72,6 +72,7 @@ class AfterRestartPool : public QueueingPool {
     MutexLock lock(queue_mutex_);
     account(stats, queue_);
     account(stats, drain_);
+    account(stats, late_);
     stats.locks_taken += queue_locks_;
     return stats;
   }
@@ -81,6 +82,7 @@ class AfterRestartPool : public QueueingPool {
     MutexLock lock(queue_mutex_);
     queue_.walk(visitor, heap_);
     drain_.walk(visitor, heap_);
+    late_.walk(visitor, heap_);
   }
 
  private:
