@@ -51,6 +51,7 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   verdict_.operations = length_;
   index_ = next_ = 0;
   proc_ = 0;
+  last_done_ = {};
   host_ = {};
   nested_ = armed_ = live_hook_ = false;
   since_walk_ = 0;
@@ -124,6 +125,11 @@ void Machine::count_state(Operation operation, bool held, bool held_of_it) {
   at = at * 2 + (held_of_it ? 1 : 0);
   at = at * 2 + (model_.deferred.count != 0 ? 1 : 0);
   state_counters_[at] = 1;
+  const std::optional<uint32_t> g = operation.goroutine();
+  if (!g.has_value() || outcome_.no_op != nullptr) return;
+  const size_t pair = size_t{last_done_[*g]} * kCodes + operation.code;
+  state_counters_[kStates + pair * 4 + static_cast<size_t>(collector_.phase())] = 1;
+  last_done_[*g] = operation.code;
 }
 
 // Reached by the host: the armed operations run here, once.

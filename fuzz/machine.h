@@ -52,7 +52,9 @@ class MachineObserver {
 // Where a fuzzing engine wants to be told which kinds of state a program reached: one counter for each operation x done
 // or refused x phase x does a marker hold a pointer x ... into the goroutine operated on x is anything deferred. Code
 // coverage alone does not see that an operation, done before, was done now with a pointer held.
-inline constexpr size_t kStateCounters = size_t{kCodes} * 2 * 4 * 2 * 2 * 2;
+inline constexpr size_t kStates = size_t{kCodes} * 2 * 4 * 2 * 2 * 2;
+// ... and one for each two operations done after each other on the same goroutine.
+inline constexpr size_t kStateCounters = kStates + size_t{kCodes} * kCodes * 4;
 
 struct Verdict {
   bool violated = false;
@@ -160,6 +162,7 @@ class Machine final : private YieldHook {
   Verdict verdict_;
   MachineObserver* observer_ = nullptr;
   uint8_t* state_counters_ = nullptr;
+  std::array<uint8_t, kGoroutines> last_done_{};  // code of the last operation done on each goroutine
   Outcome outcome_;
 
   ProgramView program_{nullptr, 0};

@@ -4,9 +4,11 @@
 //
 //   mutators run ──begin_cycle (W)──▶ mark ──end_mark (W)──▶ marked ──restarted (W, last act)──▶ mutators run
 //                                      │ flush_cache(p), retire(...)    │ drain in the pause is inside end_mark
-//                                      │ retire while markers hold pointers                drain_step(...) any time after
+//                                      │ retire while markers hold pointers                drain_step(...) any time
+//                                      after
 //
-// * allocate / free: any time. `free` says "no marker can hold a pointer into this": the memory may be re-issued at once.
+// * allocate / free: any time. `free` says "no marker can hold a pointer into this": the memory may be re-issued at
+// once.
 // * retire: a stack that somebody may still hold a pointer into (shrunk, grown away from, or dead while a mark runs).
 //   The policy decides whether it is freed now or later: this is the call the whole suite is about. It may be called by
 //   several markers at once.
@@ -14,8 +16,8 @@
 // * drain_step: one interruptible step of what the policy moved out of the pause; thread-safe against allocate/free.
 //   A next begin_cycle may come while work is left; the drain goes on after that cycle.
 //
-// Thread-safety: allocate/free/retire/drain_step/locate from any thread, except that a processor's cache (proc >= 0) has
-// one owner at a time. begin_cycle, end_mark, restarted, flush_cache of a foreign cache, stats, walk and reset want
+// Thread-safety: allocate/free/retire/drain_step/locate from any thread, except that a processor's cache (proc >= 0)
+// has one owner at a time. begin_cycle, end_mark, restarted, flush_cache of a foreign cache, stats, walk and reset want
 // the world stopped. Errors: allocate and allocate_heap answer an empty Stack / 0 when the arena is exhausted and leave
 // everything as it was.
 #pragma once
@@ -172,7 +174,8 @@ class AnyPool {
   virtual ~AnyPool() = default;
   // Back to the empty pool with these parameters, in place: no system call, no heap allocation, microseconds.
   virtual void reset(const PoolParams& params) = 0;
-  // A stack of exactly `bytes`: a power of two from 2 KiB to params().max_stack_bytes. Empty when the arena is exhausted.
+  // A stack of exactly `bytes`: a power of two from 2 KiB to params().max_stack_bytes. Empty when the arena is
+  // exhausted.
   virtual Stack allocate(Proc proc, size_t bytes) = 0;
   virtual void free(Proc proc, Stack stack) = 0;
   virtual void retire(Proc proc, Stack stack, RetireWhy why) = 0;

@@ -10,8 +10,8 @@
 namespace stackdrain {
 namespace {
 
-// Largest stack alignment we promise: stacks above a pool span are aligned to their span's pages only; the arena itself is
-// aligned so that small stacks are aligned to their size (B2).
+// Largest stack alignment we promise: stacks above a pool span are aligned to their span's pages only; the arena itself
+// is aligned so that small stacks are aligned to their size (B2).
 constexpr size_t kArenaAlignment = size_t{1} << 20;
 
 void* reserve(size_t bytes) {

@@ -4,9 +4,9 @@
 //   [ base ........................ base + reserved )
 //   [ mapped, tiled by spans ][ never mapped yet    )
 //
-// Physical memory comes with the first touch. The page map gives each page the index of its span's descriptor (0: none).
-// Descriptors are recycled last-in first-out like Go's fixalloc, so a stale index can name a descriptor that is something else now: readers check the
-// descriptor's range (see PageHeap::locate).
+// Physical memory comes with the first touch. The page map gives each page the index of its span's descriptor (0:
+// none). Descriptors are recycled last-in first-out like Go's fixalloc, so a stale index can name a descriptor that is
+// something else now: readers check the descriptor's range (see PageHeap::locate).
 #pragma once
 
 #include <atomic>

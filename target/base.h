@@ -26,12 +26,12 @@
 
 // A broken precondition of our own code: says what and where, then aborts. Stays on in release builds: every use is
 // outside the hot paths or costs one predicted branch.
-#define STACKDRAIN_CHECK(condition, what)                                                       \
-  do {                                                                                          \
-    if (!(condition)) [[unlikely]] {                                                            \
+#define STACKDRAIN_CHECK(condition, what)                                                         \
+  do {                                                                                            \
+    if (!(condition)) [[unlikely]] {                                                              \
       std::fprintf(stderr, "%s:%d: stackdrain: %s (%s)\n", __FILE__, __LINE__, what, #condition); \
-      std::abort();                                                                             \
-    }                                                                                           \
+      std::abort();                                                                               \
+    }                                                                                             \
   } while (false)
 
 namespace stackdrain {

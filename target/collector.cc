@@ -75,7 +75,8 @@ void Collector::mark_heap_roots(int marker, uint32_t share) {
 // Every pointer in the goroutine's frames: LOAD and RESOLVE at once, as a marker does for the stack it has in hand.
 void Collector::scan(int marker, const Goroutine& goroutine) {
   for (uintptr_t link = goroutine.youngest_link(); link != 0; link = Goroutine::read(link)) {
-    judge(marker, {Goroutine::read(Goroutine::word_at(link, FrameWord::kSlot)), goroutine.id(), RootKind::kContext, {}});
+    judge(marker,
+          {Goroutine::read(Goroutine::word_at(link, FrameWord::kSlot)), goroutine.id(), RootKind::kContext, {}});
     judge(marker, {link, goroutine.id(), RootKind::kContext, {}});
   }
 }

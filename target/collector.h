@@ -5,12 +5,13 @@
 //                   │            claim it; dead: give its kept stack back; else shrink it, then scan it
 //                   └ load(m, g, kind): a marker LOADs a heap record's word; resolve(m): it judges what it holds
 //
-// The bad-pointer check (RESOLVE): Stack is ignored, InUse is marked, Free, Dead or unmapped is a bad pointer: counted and
-// kept, never fatal here. The collector stops and starts no threads; who calls it has (see benchmarks/world). In a
-// concurrent cycle the caches are flushed by begin, while the world is still stopped, because afterwards their owners use them.
+// The bad-pointer check (RESOLVE): Stack is ignored, InUse is marked, Free, Dead or unmapped is a bad pointer: counted
+// and kept, never fatal here. The collector stops and starts no threads; who calls it has (see benchmarks/world). In a
+// concurrent cycle the caches are flushed by begin, while the world is still stopped, because afterwards their owners
+// use them.
 //
-// Thread-safety: run_next_job, run_marker, load and resolve from k threads, each with its own marker index; the rest with the
-// world stopped. Source: Go commit 91e8554b8b (mgc0.c: markroot, scanblock, gc), in our own words.
+// Thread-safety: run_next_job, run_marker, load and resolve from k threads, each with its own marker index; the rest
+// with the world stopped. Source: Go commit 91e8554b8b (mgc0.c: markroot, scanblock, gc), in our own words.
 #pragma once
 
 #include <array>

@@ -15,48 +15,44 @@
 namespace stackdrain {
 
 // enumerator, id, reference, what goes wrong, invariants that may report it.
-#define STACKDRAIN_DEFECT_TABLE(X)                                                                               \
-  X(kNone, "none", "-", "no defect", "")                                                                         \
-  X(kImmediateFree, "immediate-free", "91e8554b8b",                                                              \
-    "shrink frees the last stack of a span while a marker holds its address", "A1 A2 A3 C1")                     \
-  X(kGrowNotDeferred, "grow-not-deferred", "#11267 d57056ba26",                                                  \
-    "with mutators running, growth frees the old stack during mark", "A1 A2 A3 C1")                              \
-  X(kSpanNotListed, "span-not-listed", "7c13860cd0", "a new span is never put on the pool list", "A4 A6 E2")     \
-  X(kOutCountInverted, "out-count-inverted", "7c13860cd0", "the count of slots out runs the wrong way",          \
-    "A4 B1 B2 E2")                                                                                               \
-  X(kLargeInCache, "large-in-cache", "7c13860cd0", "a large stack goes into an order's cache", "B1 B2 B3 B4 B7 E1") \
-  X(kFreelistKept, "freelist-kept", "7c13860cd0", "a span leaves for the heap with its free list", "A7 B3")      \
-  X(kCacheUnbounded, "cache-unbounded", "f82db7d9e4", "the cache's cap test is dropped", "B4 E7")                \
-  X(kMarkerUsesFlushedCache, "marker-uses-flushed-cache", "e9445547b6",                                          \
-    "a marker uses a cache between flush and gc-end", "B5")                                                      \
-  X(kNeedsZeroLost, "needs-zero-lost", "1f4d2e79b0", "a stack span returns without needs-zero", "A9")            \
-  X(kMergedSizeAccounted, "merged-size-accounted", "01a7d39df1", "bytes are subtracted after the span merged",   \
-    "E1 E4")                                                                                                     \
-  X(kShrinkIgnoresGuard, "shrink-ignores-guard", "7387121ddb",                                                   \
-    "shrink allowed when used + guard > half: the neighbour is overwritten", "D3 B3 G1")                         \
-  X(kStaleSpanLimit, "stale-span-limit", "9741f0275c #74288",                                                    \
-    "limit and slot size from a previous life of the span", "A7 A8")                                             \
-  X(kRootKindMissed, "root-kind-missed", "#18174 #58432", "selectdone is not adjusted by the copy", "D1 D2 A3")  \
-  X(kPublishBeforeCopy, "publish-before-copy", "#17007 b902a63ade",                                              \
-    "the adjusted elem is published, and usable, before the slot was copied", "D2 D6")                           \
-  X(kDeadStackBypass, "dead-stack-bypass", "92eb1e1600",                                                         \
-    "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                  \
-  X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5") \
-  X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3")             \
-  X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",          \
-    "C3 C2 B1 A4 E2")                                                                                            \
-  X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list",                \
-    "C3 C2 B1 A4 E2")                                                                                            \
-  X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3")       \
-  X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                     \
-  X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")       \
-  X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "C2 B2 B1")      \
-  X(kQ10BudgetNeverResumes, "Q10", "budget-never-resumes", "what a budgeted drain left is forgotten",            \
-    "C3 C8 C2 E2")                                                                                               \
-  X(kQ11LateWriteOverLinks, "Q11", "late-write-over-links",                                                      \
-    "the dead stack is filled after its links were written", "C2")                                               \
-  X(kQ12EnqueuedAfterDrain, "Q12", "enqueued-after-drain", "pushed between drain and restart, waits a cycle",    \
-    "C3 C7")
+#define STACKDRAIN_DEFECT_TABLE(X)                                                                                     \
+  X(kNone, "none", "-", "no defect", "")                                                                               \
+  X(kImmediateFree, "immediate-free", "91e8554b8b",                                                                    \
+    "shrink frees the last stack of a span while a marker holds its address", "A1 A2 A3 C1")                           \
+  X(kGrowNotDeferred, "grow-not-deferred", "#11267 d57056ba26",                                                        \
+    "with mutators running, growth frees the old stack during mark", "A1 A2 A3 C1")                                    \
+  X(kSpanNotListed, "span-not-listed", "7c13860cd0", "a new span is never put on the pool list", "A4 A6 E2")           \
+  X(kOutCountInverted, "out-count-inverted", "7c13860cd0", "the count of slots out runs the wrong way", "A4 B1 B2 E2") \
+  X(kLargeInCache, "large-in-cache", "7c13860cd0", "a large stack goes into an order's cache", "B1 B2 B3 B4 B7 E1")    \
+  X(kFreelistKept, "freelist-kept", "7c13860cd0", "a span leaves for the heap with its free list", "A7 B3")            \
+  X(kCacheUnbounded, "cache-unbounded", "f82db7d9e4", "the cache's cap test is dropped", "B4 E7")                      \
+  X(kMarkerUsesFlushedCache, "marker-uses-flushed-cache", "e9445547b6",                                                \
+    "a marker uses a cache between flush and gc-end", "B5")                                                            \
+  X(kNeedsZeroLost, "needs-zero-lost", "1f4d2e79b0", "a stack span returns without needs-zero", "A9")                  \
+  X(kMergedSizeAccounted, "merged-size-accounted", "01a7d39df1", "bytes are subtracted after the span merged",         \
+    "E1 E4")                                                                                                           \
+  X(kShrinkIgnoresGuard, "shrink-ignores-guard", "7387121ddb",                                                         \
+    "shrink allowed when used + guard > half: the neighbour is overwritten", "D3 B3 G1")                               \
+  X(kStaleSpanLimit, "stale-span-limit", "9741f0275c #74288", "limit and slot size from a previous life of the span",  \
+    "A7 A8")                                                                                                           \
+  X(kRootKindMissed, "root-kind-missed", "#18174 #58432", "selectdone is not adjusted by the copy", "D1 D2 A3")        \
+  X(kPublishBeforeCopy, "publish-before-copy", "#17007 b902a63ade",                                                    \
+    "the adjusted elem is published, and usable, before the slot was copied", "D2 D6")                                 \
+  X(kDeadStackBypass, "dead-stack-bypass", "92eb1e1600",                                                               \
+    "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                        \
+  X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5")       \
+  X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3")                   \
+  X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \
+    "C3 C2 B1 A4 E2")                                                                                                  \
+  X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")    \
+  X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3")             \
+  X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                           \
+  X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")             \
+  X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "C2 B2 B1")            \
+  X(kQ10BudgetNeverResumes, "Q10", "budget-never-resumes", "what a budgeted drain left is forgotten", "C3 C8 C2 E2")   \
+  X(kQ11LateWriteOverLinks, "Q11", "late-write-over-links", "the dead stack is filled after its links were written",   \
+    "C2")                                                                                                              \
+  X(kQ12EnqueuedAfterDrain, "Q12", "enqueued-after-drain", "pushed between drain and restart, waits a cycle", "C3 C7")
 
 enum class Defect : uint8_t {
 #define X(id, name, reference, what, by) id,
@@ -80,9 +76,13 @@ inline constexpr std::array kDefects = {
 #if STACKDRAIN_DEFECTS
 // The defect that is on, for the whole process; set before a pool is used.
 inline Defect planted_defect = Defect::kNone;
-inline bool planted(Defect defect) { return planted_defect == defect; }
+inline bool planted(Defect defect) {
+  return planted_defect == defect;
+}
 #else
-constexpr bool planted(Defect) { return false; }
+constexpr bool planted(Defect) {
+  return false;
+}
 #endif
 
 }  // namespace stackdrain

@@ -10,7 +10,9 @@ namespace {
 
 constexpr size_t kLine = 64;
 
-uint64_t& word(uintptr_t address) { return *reinterpret_cast<uint64_t*>(address); }
+uint64_t& word(uintptr_t address) {
+  return *reinterpret_cast<uint64_t*>(address);
+}
 
 uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15u;
@@ -221,7 +223,8 @@ void Goroutine::wake() {
 
 bool Goroutine::send(uint64_t value) {
   observers_.fetch_add(1, std::memory_order_seq_cst);
-  const bool movable = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting || planted(Defect::kPublishBeforeCopy);
+  const bool movable =
+      status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting || planted(Defect::kPublishBeforeCopy);
   const uintptr_t elem = movable ? root(RootKind::kElem) : 0;
   if (elem != 0) {
     yield_point(Yield::kSendElem);

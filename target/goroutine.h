@@ -1,7 +1,8 @@
 // Goroutine: the owner of a stack: frames in the stack's memory, and records in the heap that point into it.
 //
 //                spawn                       block / wake           exit
-//     Dead ───────────────▶ Running ◀────────────────────▶ Waiting ──────▶ Dead (a stack of start size may stay with it)
+//     Dead ───────────────▶ Running ◀────────────────────▶ Waiting ──────▶ Dead (a stack of start size may stay with
+//     it)
 //                             │ ▲                             │
 //                    syscall  ▼ │                             ▼ park: about to wait, not yet safe to move
 //                           Syscall                         Parking
@@ -17,13 +18,14 @@
 // The two lowest words of a stack are a canary (G1). Frames are multiples of 128 bytes, so a pattern word's place is
 // the same distance from hi wherever the stack lies.
 //
-// Heap records that point into the own stack (roots): a SudoG's elem and selectdone, a panic's and a defer's record, the
-// saved context's base pointer. They are atomic words: a marker LOADs them without a lock.
+// Heap records that point into the own stack (roots): a SudoG's elem and selectdone, a panic's and a defer's record,
+// the saved context's base pointer. They are atomic words: a marker LOADs them without a lock.
 //
-// copy() moves a stack: alloc | adjust (frame words, records) | copy | swap | free-or-retire, with a yield point after each,
-// in the seed's order. A goroutine is claimed for the move, and who writes through elem (send) is an observer: neither
-// proceeds while the other does (D6, D10). Thread-safety: claims and roots are atomic; everything else belongs to whoever runs
-// the goroutine or has claimed it. Source: Go commit 91e8554b8b (stack.c: copystack, adjustframes), in our own words.
+// copy() moves a stack: alloc | adjust (frame words, records) | copy | swap | free-or-retire, with a yield point after
+// each, in the seed's order. A goroutine is claimed for the move, and who writes through elem (send) is an observer:
+// neither proceeds while the other does (D6, D10). Thread-safety: claims and roots are atomic; everything else belongs
+// to whoever runs the goroutine or has claimed it. Source: Go commit 91e8554b8b (stack.c: copystack, adjustframes), in
+// our own words.
 #pragma once
 
 #include <array>
@@ -59,7 +61,7 @@ enum class ShrinkResult : uint8_t {
 inline constexpr std::string_view kShrinkResultNames[] = {"shrunk",          "too much in use", "already the minimum",
                                                           "not movable now", "already halved",  "no memory"};
 
-inline constexpr size_t kFrameUnit = 128;          // frames are multiples of this
+inline constexpr size_t kFrameUnit = 128;              // frames are multiples of this
 inline constexpr size_t kStartStack = kMinStackBytes;  // a dead goroutine keeps a stack of exactly this size
 
 // Words of a frame, counted down from its high end.
@@ -96,7 +98,8 @@ class Goroutine {
 
   void block(WaitKind wait);
   void wake();
-  // Another goroutine writes `value` through elem into this one's stack, and wakes it. False if nobody waits, or the stack is moving.
+  // Another goroutine writes `value` through elem into this one's stack, and wakes it. False if nobody waits, or the
+  // stack is moving.
   bool send(uint64_t value);
   void push_record(RootKind kind);
   void pop_record(RootKind kind) { set_root(kind, 0); }
@@ -113,9 +116,7 @@ class Goroutine {
   uintptr_t sp() const { return sp_; }
   size_t used() const { return stack_.hi - sp_; }
   uintptr_t youngest_link() const { return frame_; }  // address of the youngest frame's link word
-  uintptr_t root(RootKind kind) const {
-    return roots_[static_cast<size_t>(kind)].load(std::memory_order_acquire);
-  }
+  uintptr_t root(RootKind kind) const { return roots_[static_cast<size_t>(kind)].load(std::memory_order_acquire); }
 
   // A frame's word, given the address of its link word.
   static uintptr_t word_at(uintptr_t link, FrameWord word) {

@@ -15,7 +15,9 @@ namespace {
 // Above this many dirty bytes a reset gives the memory back instead of clearing it by hand.
 constexpr size_t kClearByHandBytes = size_t{64} << 20;
 
-constexpr uint64_t bytes_of(uint64_t pages) { return pages << kPageShift; }
+constexpr uint64_t bytes_of(uint64_t pages) {
+  return pages << kPageShift;
+}
 
 }  // namespace
 

@@ -1,15 +1,16 @@
 // PageHeap: spans tile the arena; best fit; coalescing; byte-exact accounts.
 //
-// One lock (SD capability `mutex_`), the innermost of target: order lock, then page-heap lock; nothing is taken under it.
-// Free spans are kept by page count: exact lists for 1..127 pages (last freed first used), one list for the rest, best fit
-// (smallest, then lowest). When nothing fits the heap maps at least PoolParams::grow_chunk_bytes more of the arena.
+// One lock (SD capability `mutex_`), the innermost of target: order lock, then page-heap lock; nothing is taken under
+// it. Free spans are kept by page count: exact lists for 1..127 pages (last freed first used), one list for the rest,
+// best fit (smallest, then lowest). When nothing fits the heap maps at least PoolParams::grow_chunk_bytes more of the
+// arena.
 //
 // Page map: every page of a Stack or InUse span maps to its descriptor; of a Free span only the first and the last need
 // to. An interior page of a Free span may still name a descriptor that was merged away and recycled, so locate() also
 // checks the descriptor's range.
 //
-// Invariants: A6 (tiling, no two adjacent Free spans, map), A7 (all metadata set on each issue), A8 (metadata before the
-// state), A9 (needs_zero), E1, E4, E5. Source: Go commit 91e8554b8b, mheap.c, in our own words.
+// Invariants: A6 (tiling, no two adjacent Free spans, map), A7 (all metadata set on each issue), A8 (metadata before
+// the state), A9 (needs_zero), E1, E4, E5. Source: Go commit 91e8554b8b, mheap.c, in our own words.
 #pragma once
 
 #include <array>

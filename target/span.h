@@ -6,10 +6,10 @@
 //     │  └────────────────────── InUse ◀───────────────────── Free
 //     └──────── merged into a neighbour ───────▶ Dead (descriptor goes back to the descriptor list)
 //
-// Never Stack <-> InUse. All fields belong to the page heap's lock, except what a small-stack span's order lock owns while
-// it is in state Stack: free_list, out, and its place on the order's list. state, first_page, pages and generation are
-// also read without a lock by RESOLVE: they are written before the state is published with release (A8), and
-// locate() reads the state with acquire.
+// Never Stack <-> InUse. All fields belong to the page heap's lock, except what a small-stack span's order lock owns
+// while it is in state Stack: free_list, out, and its place on the order's list. state, first_page, pages and
+// generation are also read without a lock by RESOLVE: they are written before the state is published with release (A8),
+// and locate() reads the state with acquire.
 #pragma once
 
 #include <atomic>

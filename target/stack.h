@@ -19,7 +19,9 @@ struct Stack {
   constexpr bool operator==(const Stack&) const = default;
 };
 
-constexpr size_t order_bytes(int order) { return kMinStackBytes << order; }
+constexpr size_t order_bytes(int order) {
+  return kMinStackBytes << order;
+}
 
 // The order of a stack of `bytes` (a power of two >= 2 KiB); may be beyond a pool's last order, then it is large.
 constexpr int order_of(size_t bytes) {

@@ -1,8 +1,9 @@
 // StackCache: one processor's free stacks, per order; no lock, because only its owner touches it.
 //
 // A cache holds at most 32 KiB an order (B4). An empty one is refilled to 16 KiB from the pool; one that is full when a
-// stack comes back releases down to 16 KiB from its head first, so the hottest half goes back (B6; Go does so too). It is
-// flushed when a cycle begins; until the restart nobody touches it (B5). Source: Go commit 91e8554b8b, in our own words.
+// stack comes back releases down to 16 KiB from its head first, so the hottest half goes back (B6; Go does so too). It
+// is flushed when a cycle begins; until the restart nobody touches it (B5). Source: Go commit 91e8554b8b, in our own
+// words.
 //
 //   head ─▶ [next|..] ─▶ [next|..] ─▶ 0      links in the first word of each cached stack
 #pragma once
@@ -19,7 +20,9 @@ inline constexpr size_t kCacheCapBytes = kPoolSpanBytes;
 inline constexpr size_t kCacheFillBytes = kCacheCapBytes / 2;
 
 // The link in the first word of a free, cached or deferred stack.
-inline uintptr_t& link_of(uintptr_t lo) { return *reinterpret_cast<uintptr_t*>(lo); }
+inline uintptr_t& link_of(uintptr_t lo) {
+  return *reinterpret_cast<uintptr_t*>(lo);
+}
 
 struct CacheList {
   uintptr_t head = 0;

@@ -10,7 +10,9 @@ namespace stackdrain {
 namespace {
 
 // Large stacks are powers of two, so their pages are too.
-size_t reserve_class(uint32_t pages) { return static_cast<size_t>(std::countr_zero(pages)); }
+size_t reserve_class(uint32_t pages) {
+  return static_cast<size_t>(std::countr_zero(pages));
+}
 
 }  // namespace
 
@@ -294,7 +296,8 @@ uintptr_t ReferencePool::allocate_heap(uint32_t pages, bool zeroed) {
 
 void ReferencePool::free_heap(uintptr_t base) {
   Span* span = heap_.span_of(base);
-  STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kInUse, "free_heap wants the base of an InUse span");
+  STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kInUse,
+                   "free_heap wants the base of an InUse span");
   heap_.free(span);
 }
 

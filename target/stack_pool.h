@@ -5,8 +5,9 @@
 //                 (a full span is on no list)   refill 16 KiB          release to 16 KiB   (span empty, unless kept)
 //   Stacks above the last order have a span of their own: page heap ──▶ live ──▶ page heap (or the large reserve).
 //
-// Locks, in order: an order's lock (locks_[i]; locks_[0] alone under LockPlan::kOneLock), then the large reserve's, then the page
-// heap's. A cache has no lock: its owner alone touches it, and the collector flushes it with the world stopped.
+// Locks, in order: an order's lock (locks_[i]; locks_[0] alone under LockPlan::kOneLock), then the large reserve's,
+// then the page heap's. A cache has no lock: its owner alone touches it, and the collector flushes it with the world
+// stopped.
 //
 // A policy is a class derived from this one that adds retire, end_mark, restarted, drain_step and drain_pending (see
 // drain/policies.h) and may call the protected parts. keep_empty_ is how a policy keeps spans that become empty
@@ -81,8 +82,8 @@ class ReferencePool {
 
   // Makes pool frees leave empty spans in state Stack and large stacks in the reserve. World stopped.
   void keep_empty(bool keep) { keep_empty_.store(keep, std::memory_order_release); }
-  // Gives every kept empty span and the large reserve back to the heap: a walk over all partial spans, one order at a time
-  // under its lock, as Go does since 1.6. The spans given back.
+  // Gives every kept empty span and the large reserve back to the heap: a walk over all partial spans, one order at a
+  // time under its lock, as Go does since 1.6. The spans given back.
   size_t release_empty_spans();
   // Bytes of empty spans and reserved large stacks that keep_empty() holds back.
   uint64_t kept_bytes() const { return kept_bytes_.load(std::memory_order_relaxed); }

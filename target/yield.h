@@ -17,21 +17,21 @@
 namespace stackdrain {
 
 // The one table: enumerator, name in program text, locked?, what has just happened there.
-#define STACKDRAIN_YIELD_POINTS(X)                                                       \
-  X(kCopyAlloc, "alloc", false, "copy: the new stack was allocated")                     \
-  X(kCopyAdjust, "adjust", false, "copy: frame slots and records were adjusted")         \
-  X(kCopyCopy, "copy", false, "copy: the used bytes were copied")                        \
-  X(kCopySwap, "swap", false, "copy: the goroutine's bounds were swapped")               \
-  X(kCopyFree, "free", false, "copy: the old stack was freed or retired")                \
-  X(kSendElem, "send", false, "send: elem was read, the value is not yet written")       \
-  X(kCacheRefill, "refill", false, "cache: about to refill from the pool")               \
-  X(kCacheRelease, "release", false, "cache: about to release its excess to the pool")   \
-  X(kFlush, "flush", false, "flush: a cache is about to be emptied")                     \
-  X(kRetire, "retire", false, "policy: a stack is about to be queued or freed")          \
-  X(kDrainStep, "drain", false, "policy: one stack or batch of the drain was freed")     \
-  X(kHandOff, "handoff", false, "policy: the deferred set was detached")                 \
-  X(kPoolLock, "pool-lock", true, "pool: an order's lock was taken")                     \
-  X(kHeapLock, "heap-lock", true, "page heap: its lock was taken")                       \
+#define STACKDRAIN_YIELD_POINTS(X)                                                     \
+  X(kCopyAlloc, "alloc", false, "copy: the new stack was allocated")                   \
+  X(kCopyAdjust, "adjust", false, "copy: frame slots and records were adjusted")       \
+  X(kCopyCopy, "copy", false, "copy: the used bytes were copied")                      \
+  X(kCopySwap, "swap", false, "copy: the goroutine's bounds were swapped")             \
+  X(kCopyFree, "free", false, "copy: the old stack was freed or retired")              \
+  X(kSendElem, "send", false, "send: elem was read, the value is not yet written")     \
+  X(kCacheRefill, "refill", false, "cache: about to refill from the pool")             \
+  X(kCacheRelease, "release", false, "cache: about to release its excess to the pool") \
+  X(kFlush, "flush", false, "flush: a cache is about to be emptied")                   \
+  X(kRetire, "retire", false, "policy: a stack is about to be queued or freed")        \
+  X(kDrainStep, "drain", false, "policy: one stack or batch of the drain was freed")   \
+  X(kHandOff, "handoff", false, "policy: the deferred set was detached")               \
+  X(kPoolLock, "pool-lock", true, "pool: an order's lock was taken")                   \
+  X(kHeapLock, "heap-lock", true, "page heap: its lock was taken")                     \
   X(kScan, "scan", false, "marker: a goroutine was shrunk and is about to be scanned")
 
 enum class Yield : uint8_t {

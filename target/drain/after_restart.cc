@@ -4,10 +4,10 @@
 //                                                   └── a next cycle may begin here: steps do nothing while it marks,
 //                                                       its own queue is spliced behind what is left
 //
-// PoolParams::drain_hold says how long a step keeps the pool's lock: the whole queue under one hold, a batch of drain_batch
-// stacks, or each stack under its own. Any thread may step; a step detaches its share under queue_mutex_ first, so two
-// drainers never see the same stack (C3, C6). Between begin_cycle and end_mark a step frees nothing (A1): the caller of
-// begin_cycle has stopped the drainers at a safepoint, as it has the mutators.
+// PoolParams::drain_hold says how long a step keeps the pool's lock: the whole queue under one hold, a batch of
+// drain_batch stacks, or each stack under its own. Any thread may step; a step detaches its share under queue_mutex_
+// first, so two drainers never see the same stack (C3, C6). Between begin_cycle and end_mark a step frees nothing (A1):
+// the caller of begin_cycle has stopped the drainers at a safepoint, as it has the mutators.
 //
 // Locks: queue_mutex_ alone, given back before the order's lock is taken.
 #include <algorithm>

@@ -20,6 +20,8 @@ static_assert(StackPool<ImmediatePool>);
 
 }  // namespace
 
-std::unique_ptr<AnyPool> make_immediate(Arena& arena) { return std::make_unique<PoolBox<ImmediatePool>>(arena); }
+std::unique_ptr<AnyPool> make_immediate(Arena& arena) {
+  return std::make_unique<PoolBox<ImmediatePool>>(arena);
+}
 
 }  // namespace stackdrain

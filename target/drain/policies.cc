@@ -30,7 +30,9 @@ constexpr PolicyRow kPolicies[] = {
 
 }  // namespace
 
-std::span<const PolicyRow> policies() { return kPolicies; }
+std::span<const PolicyRow> policies() {
+  return kPolicies;
+}
 
 const PolicyRow* find_policy(std::string_view name) {
   for (const PolicyRow& row : kPolicies) {

@@ -1,9 +1,9 @@
 // QueueingPool: the part that `serial` and `after-restart` share: who is queued, and the queue's lock.
 //
-// The seed queues what a marker shrank, and nothing else: the stacks of dead goroutines, cache flushes and growth still free at
-// once, which is sound while the world is stopped (nothing else changes a root between LOAD and RESOLVE). In a concurrent
-// world, which the seed never saw, a mutator's growth or exit can do it too, so everything retired while a mark runs is queued
-// (Go's answer to #11267, commit d57056ba26).
+// The seed queues what a marker shrank, and nothing else: the stacks of dead goroutines, cache flushes and growth still
+// free at once, which is sound while the world is stopped (nothing else changes a root between LOAD and RESOLVE). In a
+// concurrent world, which the seed never saw, a mutator's growth or exit can do it too, so everything retired while a
+// mark runs is queued (Go's answer to #11267, commit d57056ba26).
 //
 // Lock: queue_mutex_, taken alone. Invariants: C1, C2.
 #pragma once

@@ -70,6 +70,8 @@ static_assert(StackPool<SerialPool>);
 
 }  // namespace
 
-std::unique_ptr<AnyPool> make_serial(Arena& arena) { return std::make_unique<PoolBox<SerialPool>>(arena); }
+std::unique_ptr<AnyPool> make_serial(Arena& arena) {
+  return std::make_unique<PoolBox<SerialPool>>(arena);
+}
 
 }  // namespace stackdrain

@@ -1,10 +1,10 @@
-// span-after-restart: Go 1.6 to 1.19 and on. Nothing is queued: a slot freed during mark goes back to its span at once and may be
-// re-issued as a stack (Stack to Stack is always legal); what waits is the empty span, which stays in state Stack, and the
-// large stack, which waits in a reserve that allocation may reuse. When the mutators run again one pass walks all partial
-// spans, an order at a time under that order's lock, and gives the empty ones back.
+// span-after-restart: Go 1.6 to 1.19 and on. Nothing is queued: a slot freed during mark goes back to its span at once
+// and may be re-issued as a stack (Stack to Stack is always legal); what waits is the empty span, which stays in state
+// Stack, and the large stack, which waits in a reserve that allocation may reuse. When the mutators run again one pass
+// walks all partial spans, an order at a time under that order's lock, and gives the empty ones back.
 //
-// The pass is linear in the partial spans, empty or not: Go's own weakness, kept. It does not stop half-way; a cycle that begins
-// before it ran simply leaves it for later. Source: go1.19, stack.go (freeStackSpans), in our own words.
+// The pass is linear in the partial spans, empty or not: Go's own weakness, kept. It does not stop half-way; a cycle
+// that begins before it ran simply leaves it for later. Source: go1.19, stack.go (freeStackSpans), in our own words.
 #include <atomic>
 
 #include "target/drain/policy_list.h"

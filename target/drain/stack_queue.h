@@ -18,7 +18,9 @@
 namespace stackdrain {
 
 // The second word of a queued stack: its size in bytes.
-inline size_t& queued_bytes_of(uintptr_t lo) { return *reinterpret_cast<size_t*>(lo + sizeof(uintptr_t)); }
+inline size_t& queued_bytes_of(uintptr_t lo) {
+  return *reinterpret_cast<size_t*>(lo + sizeof(uintptr_t));
+}
 
 class StackQueue {
  public:
