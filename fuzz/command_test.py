@@ -1,0 +1,131 @@
+"""Tests of the `stackdrain` command: bad usage and bad input get one line and exit code 2, and nothing is half written."""
+
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RACE = "corpus/policy_fuzzer/seed-race.ops"
+TRACE = "corpus/traces/gobuild.csv.zst"
+
+
+def run(*arguments):
+    return subprocess.run([ROOT / "stackdrain", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+class BadInput(unittest.TestCase):
+    def refused(self, arguments, *words):
+        result = run(*arguments)
+        self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
+        lines = [line for line in result.stderr.splitlines() if not line.startswith("building ")]
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertTrue(lines[0].startswith("stackdrain: "), lines[0])
+        for word in words:
+            self.assertIn(word, lines[0])
+        return lines[0]
+
+    def test_usage(self):
+        self.refused([], "VERB")
+        self.refused(["frobnicate"], "invalid choice")
+        self.refused(["run"], "PROGRAM", "run --help")
+        self.refused(["run", RACE, "--polcy", "serial"], "--polcy")
+        self.refused(["fuzz", "--for", "soon"], "'soon' is no time")
+        self.refused(["fuzz", "other_fuzzer"], "unknown fuzzer 'other_fuzzer'", "list fuzzers")
+        self.refused(["bench", "other_benchmark"], "unknown benchmark", "list benchmarks")
+        self.refused(["list", "everything"], "invalid choice")
+        self.refused(["run", RACE, "--", "-x"], "only bench")
+
+    def test_unknown_names(self):
+        self.refused(["run", RACE, "--policy", "seriel"], "unknown policy 'seriel'", "did you mean 'serial'")
+        self.refused(["run", RACE, "--defect", "Q99x"], "unknown defect 'Q99x'")
+        self.refused(["replay", TRACE, "--policy", "nothing-like-it"], "unknown policy", "serial")
+        self.refused(["replay", TRACE, "--preset", "go9"], "unknown preset 'go9'", "seed")
+        self.refused(["fuzz", "--policy", "seriel"], "unknown policy 'seriel'")
+        self.refused(["report", "--policies", "seriel"], "unknown policy 'seriel'")
+
+    def test_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            typo = Path(folder, "typo.ops")
+            typo.write_text("spawn g0 2K\nspwan g1 2K\n", encoding="utf-8")
+            for verb in (["run", typo], ["ops", "check", typo], ["explain", typo]):
+                self.refused(verb, f"{typo}:2:", "spwan", "spawn")
+            self.refused(["run", Path(folder, "missing.ops")], "missing.ops", "No such file")
+            self.refused(["run", folder], "is a directory")
+            unreadable = Path(folder, "unreadable.ops")
+            unreadable.write_text("nop\n", encoding="utf-8")
+            unreadable.chmod(0)
+            if os.geteuid() != 0:  # root reads everything
+                self.refused(["run", unreadable], "Permission denied")
+            self.refused(["fuzz", "--corpus", Path(folder, "none")], "is no folder")
+
+    def test_damaged_traces(self):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = (ROOT / TRACE).read_bytes()
+            cut = Path(folder, "cut.csv.zst")
+            cut.write_bytes(whole[:len(whole) // 2])
+            self.refused(["replay", cut], "cut.csv.zst", "cut off")
+            flipped = Path(folder, "flipped.csv.zst")
+            flipped.write_bytes(whole[:5000] + bytes([whole[5000] ^ 0xff]) + whole[5001:])
+            self.refused(["replay", flipped], "flipped.csv.zst")
+            plain = Path(folder, "order.csv")
+            plain.write_text("dns,k,p,g,addr,a,b,c\n0,F,0,1,c000008000,2048,,\n", encoding="utf-8")
+            self.refused(["replay", plain], "order.csv:2:", "out of order")
+
+    def test_nothing_half_written(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.refused(["ops", "encode", RACE, "--out", f"{folder}/none/x"], "cannot be written")
+            self.assertEqual(os.listdir(folder), [])
+
+
+class Verbs(unittest.TestCase):
+    def test_the_seed_race(self):
+        result = run("run", RACE)
+        self.assertEqual(result.returncode, 1)
+        verdicts = {line.split()[0]: line.split()[1] for line in result.stdout.splitlines() if not line.startswith(" ")}
+        self.assertEqual(verdicts["immediate"], "VIOLATES")
+        self.assertEqual(verdicts["serial"], "passes")
+        self.assertEqual(verdicts["after-restart"], "passes")
+        self.assertIn("A3", result.stdout)
+        self.assertIn("marker m0 holds", result.stdout)
+        self.assertEqual(run("run", RACE, "--policy", "sound").returncode, 0)
+        self.assertEqual(run("run", RACE, "--expect").returncode, 0)
+
+    def test_an_expectation_that_does_not_hold_is_told(self):
+        with tempfile.TemporaryDirectory() as folder:
+            wrong = Path(folder, "wrong.ops")
+            wrong.write_text((ROOT / RACE).read_text(encoding="utf-8").replace("immediate A3", "immediate pass"),
+                             encoding="utf-8")
+            result = run("run", wrong, "--expect")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("expected pass, got A3", result.stdout)
+
+    def test_text_to_bytes_and_back(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(run("ops", "encode", RACE, "--out", f"{folder}/race").returncode, 0)
+            self.assertEqual(run("ops", "decode", f"{folder}/race", "--out", f"{folder}/race.ops").returncode, 0)
+            self.assertEqual(run("ops", "encode", f"{folder}/race.ops", "--out", f"{folder}/again").returncode, 0)
+            self.assertEqual(Path(folder, "race").read_bytes(), Path(folder, "again").read_bytes())
+            self.assertEqual(run("explain", f"{folder}/race", "--policy", "immediate").returncode, 1)
+
+    def test_json_is_json(self):
+        for line in run("run", RACE, "--json").stdout.splitlines():
+            json.loads(line)
+        rows = [json.loads(line) for line in run("replay", TRACE, "--json").stdout.splitlines()]
+        self.assertTrue(rows)
+        for row in rows:
+            self.assertEqual(row["violations"], 0)
+            self.assertEqual(row["allocations"], row["trace_allocations"])
+
+    def test_lists_and_help(self):
+        for what in ("policies", "operations", "defects", "invariants", "fuzzers", "benchmarks"):
+            self.assertEqual(run("list", what).returncode, 0)
+            self.assertTrue(run("list", what, "--names").stdout.split())
+        for verb in ("report", "test", "fuzz", "explain", "run", "ops", "replay", "bench", "list"):
+            self.assertEqual(run(verb, "--help").returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
