@@ -501,10 +501,12 @@ const char* Machine::do_send(Operation operation) {
   if (!nested_) host_ = {proc_, -1, -1};
   const uint64_t value = (uint64_t{operation.arg(1)} << 32) | (index_ << 1) | 1;
   const size_t frame = owner.frames - 1;
+  // In a marker's job a goroutine is only moving while it is being copied; when it is scanned after that, it can be woken.
+  const bool moving = goroutine(g).status() == GoStatus::kCopying;
   const bool sent = goroutine(g).send(value);
   if (!sent) return "its stack is moving, or it is parking";
   owner.values[frame] = value;
-  if (owner.status == GoStatus::kWaiting && !owner.in_move) forget_wait(owner);
+  if (owner.status == GoStatus::kWaiting && !moving) forget_wait(owner);
   note("0x%" PRIx64 " was written into g%u's frame %zu", value, g, frame);
   checker_.check_goroutine(g);
   return nullptr;
