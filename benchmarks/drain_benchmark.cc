@@ -11,7 +11,7 @@
 namespace stackdrain {
 namespace {
 
-void drain(benchmark::State& state, DrainCase drain_case) {
+void drain(benchmark::State& state, const DrainCase& drain_case) {
   static CacheFlusher flusher;
   DrainRig rig(drain_case, 1);
   rig.run(flusher, CacheState::kCold);
@@ -19,7 +19,7 @@ void drain(benchmark::State& state, DrainCase drain_case) {
   double enqueue = 0;
   double chase = 0;
   DrainSample last;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     last = rig.run(flusher, CacheState::kCold);
     state.SetIterationTime(last.pause_ns / 1e9);
     after += last.after_ns;

@@ -1,4 +1,5 @@
-// pause_benchmark: whole pauses with a real mutator under Google Benchmark; manual time is the pause, its parts counters
+// pause_benchmark: whole pauses with a real mutator under Google Benchmark; manual time is the pause, its parts
+// counters
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -9,12 +10,12 @@
 namespace stackdrain {
 namespace {
 
-void pause(benchmark::State& state, PauseCase pause_case) {
+void pause(benchmark::State& state, const PauseCase& pause_case) {
   double stop = 0;
   double mark = 0;
   double drain = 0;
   double stall = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const PauseResult result = run_pause_study(pause_case);
     const PauseSplit& split = result.splits.back();
     state.SetIterationTime((split.stop_ns + split.mark_ns + split.drain_ns + split.restart_ns) / 1e9);

@@ -55,6 +55,7 @@ class Study {
 
   PauseResult run() {
     std::vector<std::thread> threads;
+    threads.reserve(records_.size());
     for (int m = 0; m < case_.mutators; ++m) threads.emplace_back([this, m] { mutate(m); });
     for (int cycle = 0; cycle < case_.cycles; ++cycle) {
       hiccup_window();

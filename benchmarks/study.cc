@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <exception>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -41,7 +42,7 @@ using nlohmann::json;
 std::atomic<bool> interrupted{false};
 
 constexpr size_t kKi = 1024;
-constexpr size_t kMi = 1024 * 1024;
+constexpr size_t kMi = kKi * kKi;
 // Resident memory that one group of rigs may take together, in bytes.
 constexpr size_t kMemoryBudget = size_t{9} << 30;
 
@@ -295,6 +296,7 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, bool qu
                                                                {100 * kKi, 8192, 4, 2, 3},
                                                                {kMi, 4096, 1, 1, 3}};
   std::vector<PauseCase> cases;
+  cases.reserve(shapes.size() * variants.size());
   for (const Shape& shape : shapes) {
     for (const Variant& variant : variants) {
       if (shape.stacks >= kMi && variant.by_mutators) continue;  // it does not end in the 200 ms that are watched
@@ -397,6 +399,7 @@ void print_table(const json& results) {
     const double pause = median(row["pause_ns"]);
     const double stacks = row["stacks"];
     std::vector<double> ratios;
+    ratios.reserve(row["pause_ns"].size());
     for (size_t i = 0; i < row["pause_ns"].size(); ++i) {
       ratios.push_back(row["pause_ns"][i].get<double>() / row["chase_ns"][i].get<double>());
     }
@@ -469,5 +472,10 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("measures drains and pauses; writes results.json");
   absl::ParseCommandLine(argc, argv);
   std::signal(SIGINT, +[](int) { stackdrain::interrupted = true; });
-  return stackdrain::run();
+  try {
+    return stackdrain::run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "stackdrain_study: %s\n", error.what());
+    return 1;
+  }
 }

@@ -1,4 +1,5 @@
-// encode_program: text program to bytes, or the fuzzing dictionary; for builds that have nothing but the standard library.
+// encode_program: text program to bytes, or the fuzzing dictionary; for builds that have nothing but the standard
+// library.
 //
 //   encode_program PROGRAM.ops BYTES        encode_program --dictionary FILE
 #include <cstdio>

@@ -29,7 +29,7 @@ class Narrator final : public MachineObserver {
 };
 
 void print_span_map(std::FILE* out, const Machine& machine) {
-  static std::array<char, 64 * 1024> map;
+  static std::array<char, size_t{64} * 1024> map;
   map[machine.format_span_map(map.data(), map.size())] = 0;
   std::fprintf(out, "span map (offsets in the arena):\n%s", map.data());
 }

@@ -501,7 +501,8 @@ const char* Machine::do_send(Operation operation) {
   if (!nested_) host_ = {proc_, -1, -1};
   const uint64_t value = (uint64_t{operation.arg(1)} << 32) | (index_ << 1) | 1;
   const size_t frame = owner.frames - 1;
-  // In a marker's job a goroutine is only moving while it is being copied; when it is scanned after that, it can be woken.
+  // In a marker's job a goroutine is only moving while it is being copied; when it is scanned after that, it can be
+  // woken.
   const bool moving = goroutine(g).status() == GoStatus::kCopying;
   const bool sent = goroutine(g).send(value);
   if (!sent) return "its stack is moving, or it is parking";

@@ -127,6 +127,7 @@ const OperationRow* find_operation(std::string_view name, uint8_t& code) {
 
 std::string unknown_operation(std::string_view word) {
   std::vector<std::string_view> names;
+  names.reserve(kOperations.size());
   for (const OperationRow& row : kOperations) names.push_back(row.name);
   std::string message = "unknown operation '" + std::string(word) + "'";
   if (const std::string_view near = nearest(word, names); !near.empty()) {
