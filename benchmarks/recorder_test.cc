@@ -7,7 +7,7 @@ namespace {
 
 TEST(Histogram, BucketsAreNarrowAndInOrder) {
   uint64_t last = 0;
-  for (size_t bucket = 0; bucket + 1 < 40 * 64; ++bucket) {
+  for (size_t bucket = 0; bucket + 1 < size_t{40} * 64; ++bucket) {
     const uint64_t upper = Histogram::upper_of(bucket);
     EXPECT_EQ(Histogram::bucket_of(upper), bucket);
     EXPECT_EQ(Histogram::bucket_of(upper + 1), bucket + 1);

@@ -14,9 +14,10 @@ namespace {
 TEST(World, NobodyRunsWhileStopped) {
   constexpr int kMutators = 3;
   World world(kMutators);
-  std::array<uint64_t, kMutators * 16> counters{};
+  std::array<uint64_t, size_t{kMutators} * 16> counters{};
   std::atomic<bool> quit{false};
   std::vector<std::thread> threads;
+  threads.reserve(kMutators);
   for (int m = 0; m < kMutators; ++m) {
     threads.emplace_back([&, m] {
       while (!quit.load(std::memory_order_relaxed)) {

@@ -1,0 +1,281 @@
+#include "target/drain/policies.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "target/testing.h"
+
+namespace stackdrain {
+namespace {
+
+constexpr DrainHold kHolds[] = {DrainHold::kWhole, DrainHold::kBatch, DrainHold::kEach};
+
+class PolicyTest : public testing::TestWithParam<PolicyRow> {
+ protected:
+  PolicyTest() : arena_(size_t{64} << 20), pool_(GetParam().make(arena_)) { reset(DrainHold::kBatch); }
+
+  const PolicyClaims& claims() const { return GetParam().claims; }
+  void reset(DrainHold hold) {
+    PoolParams params = go119_preset();
+    params.drain_hold = hold;
+    params.drain_batch = 8;
+    params.grow_chunk_bytes = size_t{256} << 10;
+    pool_->reset(params);
+  }
+  std::vector<Stack> take(size_t count, size_t bytes, Proc proc = 0) {
+    std::vector<Stack> stacks(count);
+    for (Stack& stack : stacks) stack = pool_->allocate(proc, bytes);
+    return stacks;
+  }
+  void retire_all(const std::vector<Stack>& stacks) {
+    for (const Stack stack : stacks) pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+  }
+  void flush() {
+    for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+  }
+  void drain() {
+    while (pool_->drain_pending()) pool_->drain_step(0);
+  }
+  void end_cycle() {
+    pool_->end_mark();
+    pool_->restarted();
+  }
+  // Nothing live, nothing held, nothing kept: one Free span.
+  void expect_empty() {
+    flush();
+    drain();
+    const PoolStats stats = pool_->stats();
+    EXPECT_EQ(stats.live_stacks, 0u);
+    EXPECT_EQ(stats.held_stacks, 0u);
+    EXPECT_EQ(stats.held_bytes, 0u);
+    EXPECT_EQ(stats.stack_bytes, 0u);
+    EXPECT_EQ(stats.allocations, stats.frees);
+    const CollectedWalk walk(*pool_);
+    EXPECT_EQ(walk.faults, "");
+    EXPECT_LE(walk.spans.size(), 1u);
+  }
+
+  Arena arena_;
+  std::unique_ptr<AnyPool> pool_;
+};
+
+std::string name_of_row(const testing::TestParamInfo<PolicyRow>& row) {
+  std::string name(row.param.name);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+INSTANTIATE_TEST_SUITE_P(Policies, PolicyTest, testing::ValuesIn(policies().begin(), policies().end()), name_of_row);
+
+TEST_P(PolicyTest, KeepsWhatItClaims) {
+  const std::vector<Stack> stacks = take(100, 4096);
+  const PoolStats before = pool_->stats();
+  pool_->begin_cycle({});
+  flush();
+  retire_all(stacks);
+  const PoolStats marking = pool_->stats();
+  CollectedWalk walk(*pool_);
+  EXPECT_EQ(walk.faults, "");
+  if (claims().defers_shrunk) {
+    EXPECT_EQ(marking.held_stacks, stacks.size());
+    EXPECT_EQ(marking.held_bytes, stacks.size() * 4096);
+    EXPECT_EQ(walk.in(SlotPlace::kDeferred), stacks.size());
+    EXPECT_EQ(marking.frees, before.frees);
+  }
+  if (claims().sound) {
+    EXPECT_EQ(marking.spans_released, before.spans_released) << "no span of theirs may leave Stack in mark";
+    for (const Stack stack : stacks) EXPECT_EQ(pool_->locate(stack.lo).state, SpanState::kStack);
+  } else {
+    EXPECT_GT(marking.spans_released, before.spans_released) << "the control is bad as it should be";
+  }
+  EXPECT_EQ(pool_->drain_step(0), 0u) << "nothing is drained while a mark runs";
+  pool_->end_mark();
+  if (claims().empties_in_pause) {
+    EXPECT_FALSE(pool_->drain_pending());
+    EXPECT_EQ(pool_->stats().held_bytes, 0u);
+  } else {
+    EXPECT_TRUE(pool_->drain_pending());
+    EXPECT_GT(pool_->stats().held_bytes, 0u);
+  }
+  pool_->restarted();
+  expect_empty();
+}
+
+TEST_P(PolicyTest, ACycleThatBeginsInTheMiddleOfADrainLosesNothing) {
+  for (const DrainHold hold : kHolds) {
+    reset(hold);
+    pool_->begin_cycle({});
+    retire_all(take(50, 2048, kNoProc));
+    end_cycle();
+    if (hold != DrainHold::kWhole) pool_->drain_step(0);
+    const uint64_t left = pool_->stats().held_stacks;
+    pool_->begin_cycle({});
+    EXPECT_EQ(pool_->drain_step(0), 0u);
+    retire_all(take(30, 8192, kNoProc));
+    if (claims().defers_shrunk) EXPECT_EQ(pool_->stats().held_stacks, left + 30);
+    end_cycle();
+    expect_empty();
+  }
+}
+
+TEST_P(PolicyTest, AStepKeepsToItsBudget) {
+  pool_->begin_cycle({});
+  retire_all(take(40, 2048, kNoProc));
+  end_cycle();
+  if (!claims().defers_shrunk || claims().empties_in_pause) return expect_empty();
+  EXPECT_EQ(pool_->drain_step(3), 3u);
+  EXPECT_EQ(pool_->stats().held_stacks, 37u);
+  EXPECT_EQ(pool_->drain_step(0), 8u) << "drain_batch";
+  EXPECT_EQ(pool_->drain_step(100), 29u);
+  EXPECT_FALSE(pool_->drain_pending());
+  EXPECT_EQ(pool_->drain_step(1), 0u);
+  expect_empty();
+}
+
+TEST_P(PolicyTest, RandomCyclesConserveEveryStack) {
+  std::mt19937 random(11);
+  for (const DrainHold hold : kHolds) {
+    reset(hold);
+    std::vector<Stack> live;
+    bool marking = false;
+    for (int step = 0; step < 3000; ++step) {
+      switch (random() % 8) {
+        case 0:
+          marking ? end_cycle() : pool_->begin_cycle({});
+          if (!marking) flush();
+          marking = !marking;
+          break;
+        case 1:
+          if (!marking) pool_->drain_step(random() % 4);
+          break;
+        case 2:
+        case 3:
+          if (live.empty()) break;
+          std::swap(live[random() % live.size()], live.back());
+          if (marking) {
+            pool_->retire(kNoProc, live.back(), RetireWhy::kShrunk);
+          } else {
+            pool_->free(static_cast<Proc>(random() % 4), live.back());
+          }
+          live.pop_back();
+          break;
+        default:
+          if (live.size() > 400) break;
+          const Proc proc = marking ? kNoProc : static_cast<Proc>(random() % 4);
+          if (const Stack stack = pool_->allocate(proc, kMinStackBytes << random() % 6)) live.push_back(stack);
+      }
+      const PoolStats stats = pool_->stats();
+      ASSERT_EQ(stats.live_stacks, live.size());
+      ASSERT_EQ(stats.allocations - stats.frees, live.size() + stats.held_stacks);
+      if (step % 100 == 0) ASSERT_EQ(CollectedWalk(*pool_).faults, "");
+    }
+    if (marking) end_cycle();
+    for (const Stack stack : live) pool_->free(0, stack);
+    expect_empty();
+  }
+}
+
+// ---- real threads: for TSan, and for the accounts afterwards ----
+
+void churn(AnyPool& pool, Proc proc, int rounds) {
+  std::mt19937 random(static_cast<uint32_t>(proc + 1));
+  std::vector<Stack> stacks;
+  for (int round = 0; round < rounds; ++round) {
+    if (stacks.size() < 40 && random() % 2 == 0) {
+      const Stack stack = pool.allocate(proc, kMinStackBytes << random() % 6);
+      if (!stack) continue;
+      *reinterpret_cast<uint64_t*>(stack.hi - sizeof(uint64_t)) = stack.lo;
+      stacks.push_back(stack);
+    } else if (!stacks.empty()) {
+      const Stack stack = stacks.back();
+      EXPECT_EQ(*reinterpret_cast<uint64_t*>(stack.hi - sizeof(uint64_t)), stack.lo) << "somebody else wrote here";
+      pool.free(proc, stack);
+      stacks.pop_back();
+    }
+    if (round % 16 == 0) {
+      if (const uintptr_t span = pool.allocate_heap(1 + random() % 3, round % 32 == 0)) pool.free_heap(span);
+    }
+  }
+  for (const Stack stack : stacks) pool.free(proc, stack);
+}
+
+TEST_P(PolicyTest, MutatorsAndTwoDrainersRunTogether) {
+  constexpr int kCycles = 4;
+  constexpr Proc kMutators = 3;
+  for (const DrainHold hold : kHolds) {
+    reset(hold);
+    for (int cycle = 0; cycle < kCycles; ++cycle) {
+      const std::vector<Stack> stacks = take(300, 4096, 3);
+      pool_->begin_cycle({});
+      flush();
+      retire_all(stacks);
+      end_cycle();
+      std::vector<std::thread> threads;
+      threads.reserve(kMutators + 2);
+      for (Proc proc = 0; proc < kMutators; ++proc) threads.emplace_back([&, proc] { churn(*pool_, proc, 300); });
+      std::atomic<size_t> freed{0};
+      for (int drainer = 0; drainer < 2; ++drainer) {
+        threads.emplace_back([&] {
+          while (pool_->drain_pending()) freed.fetch_add(pool_->drain_step(0));
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+      if (claims().defers_shrunk && !claims().empties_in_pause) EXPECT_EQ(freed.load(), stacks.size());
+      EXPECT_EQ(CollectedWalk(*pool_).faults, "");
+    }
+    expect_empty();
+  }
+}
+
+TEST_P(PolicyTest, MarkersRetireTogether) {
+  constexpr size_t kMarkers = 4;
+  constexpr size_t kEach = 200;
+  for (int cycle = 0; cycle < 3; ++cycle) {
+    const std::vector<Stack> stacks = take(kMarkers * kEach, 2048, kNoProc);
+    pool_->begin_cycle({static_cast<int>(kMarkers), false});
+    flush();
+    std::vector<std::thread> threads;
+    threads.reserve(kMarkers);
+    for (size_t marker = 0; marker < kMarkers; ++marker) {
+      threads.emplace_back([&, marker] {
+        for (size_t i = 0; i < kEach; ++i) {
+          pool_->retire(kNoProc, stacks[marker * kEach + i], RetireWhy::kShrunk);
+          // A marker allocates the smaller copy, too, and asks where pointers lie.
+          const Stack copy = pool_->allocate(kNoProc, 2048);
+          EXPECT_EQ(pool_->locate(copy.lo).state, SpanState::kStack);
+          pool_->retire(kNoProc, copy, RetireWhy::kShrunk);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    if (claims().defers_shrunk) EXPECT_EQ(pool_->stats().held_stacks, 2 * kMarkers * kEach);
+    end_cycle();
+    expect_empty();
+  }
+}
+
+TEST_P(PolicyTest, MutatorsRunDuringAConcurrentMark) {
+  if (!claims().concurrent_mark) return;
+  constexpr Proc kMutators = 3;
+  const std::vector<Stack> stacks = take(400, 8192, kNoProc);
+  pool_->begin_cycle({1, true});
+  flush();
+  std::vector<std::thread> threads;
+  threads.reserve(kMutators + 1);
+  for (Proc proc = 0; proc < kMutators; ++proc) threads.emplace_back([&, proc] { churn(*pool_, proc, 600); });
+  threads.emplace_back([&] { retire_all(stacks); });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(CollectedWalk(*pool_).faults, "");
+  end_cycle();
+  expect_empty();
+}
+
+}  // namespace
+}  // namespace stackdrain
