@@ -62,7 +62,9 @@ TEST_P(PauseStudyTest, EveryCycleIsMeasuredWhole) {
     last = when;
     peak = std::max(peak, bytes);
   }
-  if (claims.defers_shrunk) EXPECT_EQ(peak, kStacks * kBytes) << "every goroutine is shrunk, so every stack waits";
+  if (claims.defers_shrunk) {
+    EXPECT_EQ(peak, kStacks * kBytes) << "every goroutine is shrunk, so every stack waits";
+  }
   EXPECT_EQ(result.held.back().second, 0u) << "all is given back in the end";
 }
 

@@ -25,7 +25,7 @@ std::vector<uint8_t> random_program(uint32_t seed, size_t operations) {
   std::mt19937 random(seed);
   std::vector<uint8_t> bytes;
   for (size_t i = 0; i < operations; ++i) {
-    const uint32_t code = random() % kOperations.size();
+    const auto code = static_cast<uint32_t>(random() % kOperations.size());
     const uint16_t word = encode_operation({static_cast<uint8_t>(code), static_cast<uint16_t>(random() & 0x3ff)});
     bytes.push_back(static_cast<uint8_t>(word & 0xff));
     bytes.push_back(static_cast<uint8_t>(word >> 8));

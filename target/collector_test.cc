@@ -115,7 +115,9 @@ TEST_P(CollectorTest, MarkersShareTheJobsAndHalveEachStackOnce) {
   for (const Goroutine& goroutine : goroutines_) EXPECT_EQ(goroutine.stack().bytes(), 4096u);
   EXPECT_EQ(pool_->stats().cached_bytes, 0u) << "one job flushes the caches";
   EXPECT_EQ(collector_.bad_pointers(), 0u);
-  if (GetParam().claims.defers_shrunk) EXPECT_EQ(pool_->stats().held_stacks, goroutines_.size());
+  if (GetParam().claims.defers_shrunk) {
+    EXPECT_EQ(pool_->stats().held_stacks, goroutines_.size());
+  }
   finish_cycle();
   EXPECT_EQ(pool_->stats().held_stacks, 0u);
   EXPECT_EQ(pool_->stats().live_stacks, goroutines_.size());

@@ -119,7 +119,9 @@ TEST_P(PolicyTest, ACycleThatBeginsInTheMiddleOfADrainLosesNothing) {
     pool_->begin_cycle({});
     EXPECT_EQ(pool_->drain_step(0), 0u);
     retire_all(take(30, 8192, kNoProc));
-    if (claims().defers_shrunk) EXPECT_EQ(pool_->stats().held_stacks, left + 30);
+    if (claims().defers_shrunk) {
+      EXPECT_EQ(pool_->stats().held_stacks, left + 30);
+    }
     end_cycle();
     expect_empty();
   }
@@ -174,7 +176,9 @@ TEST_P(PolicyTest, RandomCyclesConserveEveryStack) {
       const PoolStats stats = pool_->stats();
       ASSERT_EQ(stats.live_stacks, live.size());
       ASSERT_EQ(stats.allocations - stats.frees, live.size() + stats.held_stacks);
-      if (step % 100 == 0) ASSERT_EQ(CollectedWalk(*pool_).faults, "");
+      if (step % 100 == 0) {
+        ASSERT_EQ(CollectedWalk(*pool_).faults, "");
+      }
     }
     if (marking) end_cycle();
     for (const Stack stack : live) pool_->free(0, stack);
@@ -200,7 +204,8 @@ void churn(AnyPool& pool, Proc proc, int rounds) {
       stacks.pop_back();
     }
     if (round % 16 == 0) {
-      if (const uintptr_t span = pool.allocate_heap(1 + random() % 3, round % 32 == 0)) pool.free_heap(span);
+      if (const uintptr_t span = pool.allocate_heap(static_cast<uint32_t>(1 + random() % 3), round % 32 == 0))
+        pool.free_heap(span);
     }
   }
   for (const Stack stack : stacks) pool.free(proc, stack);
@@ -227,7 +232,9 @@ TEST_P(PolicyTest, MutatorsAndTwoDrainersRunTogether) {
         });
       }
       for (std::thread& thread : threads) thread.join();
-      if (claims().defers_shrunk && !claims().empties_in_pause) EXPECT_EQ(freed.load(), stacks.size());
+      if (claims().defers_shrunk && !claims().empties_in_pause) {
+        EXPECT_EQ(freed.load(), stacks.size());
+      }
       EXPECT_EQ(CollectedWalk(*pool_).faults, "");
     }
     expect_empty();
@@ -255,7 +262,9 @@ TEST_P(PolicyTest, MarkersRetireTogether) {
       });
     }
     for (std::thread& thread : threads) thread.join();
-    if (claims().defers_shrunk) EXPECT_EQ(pool_->stats().held_stacks, 2 * kMarkers * kEach);
+    if (claims().defers_shrunk) {
+      EXPECT_EQ(pool_->stats().held_stacks, 2 * kMarkers * kEach);
+    }
     end_cycle();
     expect_empty();
   }
