@@ -10,8 +10,8 @@
 namespace stackdrain {
 namespace {
 
-// Largest stack alignment we promise: stacks above a pool span are aligned to their span's pages only; the arena itself
-// is aligned so that small stacks are aligned to their size (B2).
+// Of the arena's base. A small stack is aligned to its size relative to its span, which begins at a page (B2); a larger
+// one to its span's pages only.
 constexpr size_t kArenaAlignment = size_t{1} << 20;
 
 void* reserve(size_t bytes) {
