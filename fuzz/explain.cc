@@ -53,10 +53,23 @@ void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy,
   print_span_map(out, machine);
 }
 
+void print_stop(std::FILE* out, const Machine& machine, const char* stopped_by) {
+  const PolicyRow* policy = machine.running();
+  if (policy == nullptr) return;
+  const ProgramView program = machine.program();
+  const size_t index = machine.current_index();
+  std::fprintf(out, "policy %s stopped by %s at operation %zu of %zu\nprogram:\n", policy->name.data(), stopped_by,
+               index, program.size());
+  for (size_t i = 0; i < program.size() && i <= index; ++i) {
+    print_line(out, i, program[i], i == index ? ">> " : "   ", i == index ? "here" : "");
+  }
+  std::fflush(out);
+}
+
 const Verdict& explain(std::FILE* out, Machine& machine, ProgramView program, const PolicyRow& policy) {
   Narrator narrator(out);
   std::fprintf(out, "policy %s (%s)\n", policy.name.data(), policy.summary.data());
-  std::fprintf(out, "    #   operation                           what happened (| inside the operation before it)\n");
+  std::fprintf(out, "    #   operation                           what happened (| inside the next one without |)\n");
   const Verdict& verdict = machine.run(program, policy, &narrator);
   if (verdict.violated) {
     print_violation(out, policy, verdict);

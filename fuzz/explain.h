@@ -14,6 +14,10 @@ namespace stackdrain {
 void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy, const Verdict& verdict,
                    const Machine& machine);
 
+// For when something else than the checker ends the process in the middle of a program (a sanitizer, the pool's own
+// assertion): says which operation of which program that was. Allocates nothing.
+void print_stop(std::FILE* out, const Machine& machine, const char* stopped_by);
+
 // Runs the program and prints the story operation by operation, then the verdict. The verdict.
 const Verdict& explain(std::FILE* out, Machine& machine, ProgramView program, const PolicyRow& policy);
 

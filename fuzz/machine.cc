@@ -60,6 +60,7 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
 const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, MachineObserver* observer) {
   observer_ = observer;
   reset(program, policy);
+  running_ = true;
 #if STACKDRAIN_YIELDS
   yield_hook = this;
 #endif
@@ -67,6 +68,7 @@ const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, Machin
 #if STACKDRAIN_YIELDS
   yield_hook = nullptr;
 #endif
+  running_ = false;
   verdict_.violated = checker_.failed();
   if (verdict_.violated) {
     verdict_.violation = checker_.violation();

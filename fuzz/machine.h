@@ -75,6 +75,9 @@ class Machine final : private YieldHook {
   size_t format_span_map(char* buffer, size_t capacity) const;
   // The operation under way or last run, and the program: for a crash handler.
   size_t current_index() const { return index_; }
+  // What runs now; nullptr and nothing while nothing does.
+  const PolicyRow* running() const { return running_ ? policy_ : nullptr; }
+  ProgramView program() const { return program_; }
   const AnyPool* pool() const { return pool_; }
   // Counts kinds of state in kStateCounters bytes from now on; nullptr: no more.
   void count_states(uint8_t* counters) { state_counters_ = counters; }
@@ -169,6 +172,7 @@ class Machine final : private YieldHook {
   size_t length_ = 0;
   size_t index_ = 0;
   size_t next_ = 0;
+  bool running_ = false;
   bool concurrent_ = false;
   bool nested_ = false;
   Proc proc_ = 0;

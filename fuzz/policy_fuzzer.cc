@@ -29,22 +29,12 @@ Machine& machine() {
   return instance;
 }
 
-ProgramView current_program{nullptr, 0};
-const PolicyRow* current_policy = nullptr;
-
-// When a sanitizer, not the checker, stops the process: say which operation that was.
+// When a sanitizer or the pool's own assertion, not the checker, stops the process: say which operation that was.
 [[maybe_unused]] void print_on_death() {
-  if (current_policy == nullptr) return;
-  Verdict verdict;
-  verdict.index = machine().current_index();
-  verdict.operations = current_program.size();
-  std::fprintf(stderr, "a sanitizer stopped operation %zu of %zu (policy %s)\n", verdict.index, verdict.operations,
-               current_policy->name.data());
-  char text[kMaxOperationText];
-  for (size_t i = 0; i < verdict.operations && i <= verdict.index; ++i) {
-    format_operation(current_program[i], text, sizeof text);
-    std::fprintf(stderr, "%4zu  %s\n", i, text);
-  }
+  print_stop(stderr, machine(), "a sanitizer");
+}
+void print_on_assertion() {
+  print_stop(stderr, machine(), "the pool's own assertion");
 }
 
 // The chosen policy, nullptr for all sound ones. An unknown name ends the process with exit code 2.
@@ -74,11 +64,9 @@ void plant_chosen_defect() {
 }
 
 void run(ProgramView program, const PolicyRow& policy) {
-  current_policy = &policy;
   const Verdict& verdict = machine().run(program, policy);
   if (!verdict.violated) return;
   print_finding(stderr, program, policy, verdict, machine());
-  current_policy = nullptr;
   std::abort();
 }
 
@@ -92,6 +80,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
   stackdrain::plant_chosen_defect();
   stackdrain::chosen_policy();
   stackdrain::machine().count_states(stackdrain::state_counters);
+  stackdrain::on_check_failure = stackdrain::print_on_assertion;
 #if STACKDRAIN_ASAN
   __sanitizer_set_death_callback(stackdrain::print_on_death);
 #endif
@@ -102,7 +91,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace stackdrain;
   static const PolicyRow* const chosen = chosen_policy();
   const ProgramView program(data, size);
-  current_program = program;
   if (chosen != nullptr) {
     run(program, *chosen);
     return 0;

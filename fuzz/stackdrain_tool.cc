@@ -3,6 +3,7 @@
 //
 // Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage or bad input (one line on standard error).
 #include <cstdio>
+#include <cstdlib>
 #include <initializer_list>
 #include <sstream>
 #include <string>
@@ -33,6 +34,17 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
+Machine& machine() {
+  static Machine& instance = *new Machine;  // lives as long as the process
+  return instance;
+}
+
+// The pool's own assertion failed: that is a finding, not a crash of the tool.
+[[noreturn]] void stopped_by_assertion() {
+  print_stop(stdout, machine(), "the pool's own assertion");
+  std::_Exit(1);
+}
+
 std::string joined(std::initializer_list<std::string_view> parts) {
   std::string text;
   for (const std::string_view part : parts) text += part;
@@ -59,9 +71,9 @@ void print_json(const std::string& path, const PolicyRow& policy, const Verdict&
   std::printf("}\n");
 }
 
-bool run_one(Machine& machine, const std::string& path, const std::vector<uint8_t>& bytes, const PolicyRow& policy) {
+bool run_one(const std::string& path, const std::vector<uint8_t>& bytes, const PolicyRow& policy) {
   const ProgramView program(bytes.data(), bytes.size());
-  const Verdict& verdict = machine.run(program, policy);
+  const Verdict& verdict = machine().run(program, policy);
   if (absl::GetFlag(FLAGS_json)) {
     print_json(path, policy, verdict);
   } else if (!verdict.violated) {
@@ -111,12 +123,11 @@ std::vector<Expectation> read_expectations(const std::string& path) {
   return expectations;
 }
 
-bool meets(Machine& machine, const std::string& path, const std::vector<uint8_t>& bytes,
-           const Expectation& expectation) {
+bool meets(const std::string& path, const std::vector<uint8_t>& bytes, const Expectation& expectation) {
   plant_defect(expectation.defect.empty() ? "none" : expectation.defect);
   bool all = true;
   for (const PolicyRow* policy : choose_policies(expectation.policy)) {
-    const Verdict& verdict = machine.run({bytes.data(), bytes.size()}, *policy);
+    const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, *policy);
     const std::string got(verdict.violated ? id_of(verdict.violation.invariant) : "pass");
     bool met = false;
     for (const std::string& wanted : expectation.verdicts) met = met || wanted == got;
@@ -132,13 +143,12 @@ bool meets(Machine& machine, const std::string& path, const std::vector<uint8_t>
 }
 
 int run_expectations(const Arguments& files) {
-  Machine machine;
   size_t held = 0;
   size_t failed = 0;
   for (const std::string& path : files) {
     const std::vector<uint8_t> bytes = read_program(path);
     for (const Expectation& expectation : read_expectations(path)) {
-      ++(meets(machine, path, bytes, expectation) ? held : failed);
+      ++(meets(path, bytes, expectation) ? held : failed);
     }
   }
   std::printf("%zu files: %zu expectations held, %zu failed\n", files.size(), held, failed);
@@ -153,11 +163,10 @@ int run_verb(const Arguments& files) {
   plant_defect(absl::GetFlag(FLAGS_defect));
   const std::string chosen = absl::GetFlag(FLAGS_policy);
   const std::vector<const PolicyRow*> rows = choose_policies(chosen.empty() ? "all" : chosen);
-  Machine machine;
   bool passes = true;
   for (const std::string& path : files) {
     const std::vector<uint8_t> bytes = read_program(path);
-    for (const PolicyRow* policy : rows) passes = run_one(machine, path, bytes, *policy) && passes;
+    for (const PolicyRow* policy : rows) passes = run_one(path, bytes, *policy) && passes;
   }
   return passes ? 0 : 1;
 }
@@ -167,10 +176,9 @@ int explain_verb(const Arguments& files) {
   plant_defect(absl::GetFlag(FLAGS_defect));
   const std::vector<uint8_t> bytes = read_program(files[0]);
   const std::string chosen = absl::GetFlag(FLAGS_policy);
-  Machine machine;
   bool passes = true;
   for (const PolicyRow* policy : choose_policies(chosen.empty() ? "sound" : chosen)) {
-    passes = !explain(stdout, machine, {bytes.data(), bytes.size()}, *policy).violated && passes;
+    passes = !explain(stdout, machine(), {bytes.data(), bytes.size()}, *policy).violated && passes;
   }
   return passes ? 0 : 1;
 }
@@ -291,6 +299,7 @@ int dispatch(const Arguments& arguments) {
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("stackdrain_tool run|explain|ops|replay|list …; see stackdrain --help");
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  stackdrain::on_check_failure = +[] { stackdrain::stopped_by_assertion(); };
   try {
     return stackdrain::dispatch({rest.begin() + 1, rest.end()});
   } catch (const stackdrain::InputError& error) {

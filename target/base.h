@@ -30,11 +30,15 @@
   do {                                                                                            \
     if (!(condition)) [[unlikely]] {                                                              \
       std::fprintf(stderr, "%s:%d: stackdrain: %s (%s)\n", __FILE__, __LINE__, what, #condition); \
+      if (stackdrain::on_check_failure != nullptr) stackdrain::on_check_failure();                \
       std::abort();                                                                               \
     }                                                                                             \
   } while (false)
 
 namespace stackdrain {
+
+// Called by a failed STACKDRAIN_CHECK before it aborts: a harness says here what it was doing.
+inline void (*on_check_failure)() = nullptr;
 
 // Unit of a span: 8 KiB, Go's page size on linux/amd64 (commit 91e8554b8b, malloc.h).
 inline constexpr uint32_t kPageShift = 13;

@@ -216,22 +216,39 @@ void Goroutine::block(WaitKind wait) {
   set_status(GoStatus::kWaiting);
 }
 
-void Goroutine::wake() {
+void Goroutine::clear_wait() {
   for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) set_root(kind, 0);
+}
+
+void Goroutine::wake() {
+  clear_wait();
   set_status(GoStatus::kRunning);
+}
+
+// Wakes a waiter while the caller observes it: no claim succeeds meanwhile, but one that is about to fail may show as
+// kCopying for a moment, and its copier then restores kWaiting. Hence exchanged, not stored: a store could be undone by
+// that restoring, and the wakeup lost.
+void Goroutine::wake_observed() {
+  const GoStatus seen = status();
+  if (seen != GoStatus::kWaiting && seen != GoStatus::kCopying) return;  // somebody else woke it
+  clear_wait();
+  GoStatus was = GoStatus::kWaiting;
+  while (!status_.compare_exchange_weak(was, GoStatus::kRunning, std::memory_order_seq_cst)) {
+    if (was != GoStatus::kWaiting && was != GoStatus::kCopying) return;
+    was = GoStatus::kWaiting;
+  }
 }
 
 bool Goroutine::send(uint64_t value) {
   observers_.fetch_add(1, std::memory_order_seq_cst);
-  const bool movable =
-      status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting || planted(Defect::kPublishBeforeCopy);
-  const uintptr_t elem = movable ? root(RootKind::kElem) : 0;
+  const bool waiting = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting;
+  const uintptr_t elem = waiting || planted(Defect::kPublishBeforeCopy) ? root(RootKind::kElem) : 0;
   if (elem != 0) {
     yield_point(Yield::kSendElem);
     word(elem) = value;
+    if (waiting) wake_observed();
   }
   observers_.fetch_sub(1, std::memory_order_acq_rel);
-  if (elem != 0 && status() == GoStatus::kWaiting) wake();
   return elem != 0;
 }
 

@@ -134,6 +134,8 @@ class Goroutine {
   void push_frame(size_t bytes);
   void write_canary() const;
   void clear_roots();
+  void clear_wait();
+  void wake_observed();
   void set_root(RootKind kind, uintptr_t value) {
     roots_[static_cast<size_t>(kind)].store(value, std::memory_order_release);
   }

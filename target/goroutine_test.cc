@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <barrier>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "target/arena.h"
 #include "target/drain/policies.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 namespace {
@@ -38,6 +42,18 @@ class GoroutineTest : public testing::Test {
       words.push_back(root == 0 ? 0 : stack.hi - root);
     }
     return words;
+  }
+
+  // What a life writes besides its frames' words: a pattern word a line of what is used, and the canary at the low end.
+  void expect_pattern_and_canary() const {
+    const Stack stack = goroutine_.stack();
+    const uint32_t id = goroutine_.id();
+    const uint32_t life = goroutine_.generation();
+    for (uintptr_t line = goroutine_.sp(); line < stack.hi; line += 64) {
+      EXPECT_EQ(Goroutine::read(line), stack_pattern(id, life, stack.hi - line));
+    }
+    EXPECT_EQ(Goroutine::read(stack.lo), stack_canary(id, life, 0));
+    EXPECT_EQ(Goroutine::read(stack.lo + sizeof(uint64_t)), stack_canary(id, life, 1));
   }
 
   Arena arena_;
@@ -165,6 +181,284 @@ TEST_F(GoroutineTest, WithoutMemoryEverythingIsAsBefore) {
   EXPECT_FALSE(call(20000 / 128 * 128));
   EXPECT_EQ(content(), before);
   EXPECT_EQ(goroutine_.status(), GoStatus::kRunning);
+}
+
+TEST_F(GoroutineTest, PatternAndCanaryMoveWithTheStack) {
+  spawn(8192);
+  expect_pattern_and_canary();
+  ASSERT_TRUE(call(256));
+  expect_pattern_and_canary();
+  ASSERT_TRUE(goroutine_.grow(*pool_, 0, 32768, false));
+  expect_pattern_and_canary();
+  pool_->begin_cycle({});
+  ASSERT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kShrunk);
+  expect_pattern_and_canary();
+}
+
+TEST_F(GoroutineTest, TheLinkChainNamesEveryFrameAfterAMove) {
+  spawn(4096);
+  const std::vector<size_t> sizes = {256, 128, 512};
+  for (const size_t bytes : sizes) ASSERT_TRUE(call(bytes));
+  ASSERT_TRUE(goroutine_.grow(*pool_, 0, 16384, false));
+  uintptr_t high = goroutine_.sp();
+  size_t frames = 0;
+  for (uintptr_t link = goroutine_.youngest_link(); link != 0; link = Goroutine::read(link)) {
+    ASSERT_TRUE(goroutine_.stack().contains(link));
+    high += Goroutine::read(Goroutine::word_at(link, FrameWord::kSize));
+    EXPECT_EQ(link, high - sizeof(uint64_t));
+    const uintptr_t caller = Goroutine::read(link);
+    EXPECT_EQ(Goroutine::read(Goroutine::word_at(link, FrameWord::kSlot)), caller != 0 ? caller : link);
+    ++frames;
+  }
+  EXPECT_EQ(frames, sizes.size() + 1);
+  EXPECT_EQ(high, goroutine_.stack().hi);
+}
+
+TEST_F(GoroutineTest, AtTheSeedTheShrinkRuleCountsNoGuard) {
+  params_ = seed_preset();
+  pool_->reset(params_);
+  spawn(8192);
+  pool_->begin_cycle({});
+  while (goroutine_.used() + 128 < 8192 / 4) ASSERT_TRUE(call(128));
+  ASSERT_GT(goroutine_.used() + params_.guard_bytes, 8192u / 4);
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kShrunk);
+  spawn(8192);
+  while (goroutine_.used() < 8192 / 4) ASSERT_TRUE(call(128));
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kInUse);
+}
+
+TEST_F(GoroutineTest, ANewLifeMayBeHalvedInTheSameCycle) {
+  spawn(8192);
+  pool_->begin_cycle({1, true});
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kShrunk);
+  goroutine_.exit(*pool_, 0, true);
+  ASSERT_TRUE(goroutine_.spawn(*pool_, 0, 8192, true));
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kShrunk);
+}
+
+TEST_F(GoroutineTest, TheSmallestStackStays) {
+  params_ = seed_preset();  // its guard would not forbid it: 128 of 2048 bytes are used
+  pool_->reset(params_);
+  spawn(kMinStackBytes);
+  pool_->begin_cycle({});
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kMinimum);
+  EXPECT_EQ(goroutine_.stack().bytes(), kMinStackBytes);
+}
+
+TEST_F(GoroutineTest, AShrinkWithoutMemoryChangesNothingAndMayBeTriedAgain) {
+  params_.arena_pages = 8;
+  pool_->reset(params_);
+  spawn(32768);
+  const uintptr_t object = pool_->allocate_heap(4, false);
+  ASSERT_NE(object, 0u);
+  goroutine_.block(WaitKind::kSelect);
+  const std::vector<uint64_t> before = content();
+  const Stack stack = goroutine_.stack();
+  pool_->begin_cycle({});
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kNoMemory);
+  EXPECT_EQ(goroutine_.stack(), stack);
+  EXPECT_EQ(goroutine_.status(), GoStatus::kWaiting);
+  EXPECT_EQ(content(), before);
+  pool_->free_heap(object);
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kShrunk);
+  EXPECT_EQ(content(), before);
+}
+
+TEST_F(GoroutineTest, GrowsToTheMaximumAndNotBeyond) {
+  params_.max_stack_bytes = 16384;
+  pool_->reset(params_);
+  spawn(8192);
+  ASSERT_TRUE(goroutine_.grow(*pool_, 0, 16384, false));
+  const PoolStats before = pool_->stats();
+  EXPECT_FALSE(goroutine_.grow(*pool_, 0, 32768, false));
+  EXPECT_FALSE(call(16384));
+  EXPECT_EQ(pool_->stats(), before) << "the pool isn't even asked";
+  EXPECT_EQ(goroutine_.status(), GoStatus::kRunning);
+}
+
+TEST_F(GoroutineTest, WhatAMutatorGivesUpInAMarkIsRetired) {
+  Goroutine kept;
+  kept.reset(2);
+  ASSERT_TRUE(kept.spawn(*pool_, 0, kStartStack, false));
+  kept.exit(*pool_, 0, false);
+  spawn(8192);
+  pool_->begin_cycle({1, true});
+  ASSERT_TRUE(goroutine_.grow(*pool_, 0, 16384, true));
+  EXPECT_EQ(pool_->stats().held_bytes, 8192u) << "grown away from";
+  goroutine_.exit(*pool_, 0, true);
+  EXPECT_EQ(pool_->stats().held_bytes, 8192u + 16384u) << "dead";
+  ASSERT_TRUE(kept.spawn(*pool_, 0, 4096, true));
+  EXPECT_EQ(pool_->stats().held_bytes, 8192u + 16384u + kStartStack) << "of the last life";
+  EXPECT_EQ(pool_->stats().held_stacks, 3u);
+}
+
+TEST_F(GoroutineTest, WhatAMutatorGivesUpOutsideAMarkIsFreed) {
+  spawn(8192);
+  ASSERT_TRUE(goroutine_.grow(*pool_, 0, 16384, false));
+  goroutine_.exit(*pool_, 0, false);
+  EXPECT_EQ(pool_->stats().live_stacks, 0u);
+  EXPECT_EQ(pool_->stats().held_stacks, 0u);
+}
+
+TEST_F(GoroutineTest, ADeadOneHasNoRecordsAndDropsItsStackOnce) {
+  spawn(kStartStack);
+  for (const RootKind kind : {RootKind::kPanic, RootKind::kDefer, RootKind::kContext}) goroutine_.push_record(kind);
+  goroutine_.exit(*pool_, 0, false);
+  EXPECT_FALSE(goroutine_.alive());
+  for (size_t kind = 0; kind < kRootKinds; ++kind) EXPECT_EQ(goroutine_.root(static_cast<RootKind>(kind)), 0u);
+  EXPECT_TRUE(goroutine_.drop_dead_stack(*pool_));
+  EXPECT_EQ(pool_->stats().live_stacks, 0u);
+  EXPECT_FALSE(goroutine_.drop_dead_stack(*pool_));
+  EXPECT_EQ(pool_->stats().frees, 1u);
+}
+
+TEST_F(GoroutineTest, WakingClearsWhatWaitedAndNothingElse) {
+  for (const WaitKind wait : {WaitKind::kReceive, WaitKind::kSelect, WaitKind::kSend, WaitKind::kSleep}) {
+    spawn(8192);
+    goroutine_.push_record(RootKind::kDefer);
+    const uintptr_t record = goroutine_.root(RootKind::kDefer);
+    goroutine_.block(wait);
+    EXPECT_EQ(goroutine_.status(), GoStatus::kWaiting);
+    EXPECT_EQ(goroutine_.root(RootKind::kElem) != 0, wait != WaitKind::kSleep);
+    EXPECT_EQ(goroutine_.root(RootKind::kSelectDone) != 0, wait == WaitKind::kSelect);
+    EXPECT_EQ(goroutine_.root(RootKind::kContext), goroutine_.youngest_link());
+    goroutine_.wake();
+    EXPECT_EQ(goroutine_.status(), GoStatus::kRunning);
+    for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) {
+      EXPECT_EQ(goroutine_.root(kind), 0u) << kRootNames[static_cast<size_t>(kind)];
+    }
+    EXPECT_EQ(goroutine_.root(RootKind::kDefer), record);
+    goroutine_.exit(*pool_, 0, false);
+  }
+}
+
+TEST_F(GoroutineTest, OneScanACycleIsClaimed) {
+  EXPECT_TRUE(goroutine_.claim_scan(1));
+  EXPECT_FALSE(goroutine_.claim_scan(1));
+  EXPECT_TRUE(goroutine_.claim_scan(2));
+}
+
+TEST_F(GoroutineTest, AResetForgetsTheLife) {
+  spawn(8192);
+  goroutine_.block(WaitKind::kSelect);
+  goroutine_.reset(9);
+  EXPECT_EQ(goroutine_.id(), 9u);
+  EXPECT_EQ(goroutine_.generation(), 0u);
+  EXPECT_FALSE(goroutine_.alive());
+  EXPECT_FALSE(static_cast<bool>(goroutine_.stack()));
+  for (size_t kind = 0; kind < kRootKinds; ++kind) EXPECT_EQ(goroutine_.root(static_cast<RootKind>(kind)), 0u);
+}
+
+#if STACKDRAIN_YIELDS
+// Runs an action at each yield point of the goroutine's own, and keeps which those were.
+class AtYields final : public YieldHook {
+ public:
+  explicit AtYields(void (*action)(AtYields&), Goroutine& goroutine, AnyPool& pool)
+      : goroutine(goroutine), pool(pool), action_(action) {
+    yield_hook = this;
+  }
+  ~AtYields() { yield_hook = nullptr; }
+  void at(Yield point) override {
+    const bool own = point <= Yield::kSendElem;
+    if (!own || inside_) return;
+    inside_ = true;
+    points.push_back(point);
+    action_(*this);
+    inside_ = false;
+  }
+
+  Goroutine& goroutine;
+  AnyPool& pool;
+  std::vector<Yield> points;
+
+ private:
+  void (*action_)(AtYields&);
+  bool inside_ = false;
+};
+
+TEST_F(GoroutineTest, InsideAMoveNobodyWritesAndNobodyElseMoves) {
+  spawn(16384);
+  goroutine_.block(WaitKind::kReceive);
+  const std::vector<uint64_t> before = content();
+  pool_->begin_cycle({});
+  AtYields hook(
+      [](AtYields& at) {
+        EXPECT_EQ(at.goroutine.status(), GoStatus::kCopying);
+        EXPECT_FALSE(at.goroutine.send(7));
+        EXPECT_EQ(at.goroutine.shrink(at.pool, 2), ShrinkResult::kRefused);
+        EXPECT_FALSE(at.goroutine.grow(at.pool, 0, 32768, true));
+      },
+      goroutine_, *pool_);
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kShrunk);
+  const std::vector<Yield> seeds_order = {Yield::kCopyAlloc, Yield::kCopyAdjust, Yield::kCopyCopy, Yield::kCopySwap,
+                                          Yield::kCopyFree};
+  EXPECT_EQ(hook.points, seeds_order);
+  EXPECT_EQ(content(), before);
+  EXPECT_EQ(goroutine_.status(), GoStatus::kWaiting);
+}
+
+TEST_F(GoroutineTest, InsideASendNobodyMoves) {
+  spawn(16384);
+  goroutine_.block(WaitKind::kReceive);
+  pool_->begin_cycle({});
+  const Stack stack = goroutine_.stack();
+  {
+    AtYields hook(
+        [](AtYields& at) {
+          EXPECT_EQ(at.goroutine.shrink(at.pool, 1), ShrinkResult::kRefused);
+          EXPECT_FALSE(at.goroutine.grow(at.pool, 0, 32768, true));
+          EXPECT_EQ(at.goroutine.status(), GoStatus::kWaiting) << "and it is as it was";
+        },
+        goroutine_, *pool_);
+    EXPECT_TRUE(goroutine_.send(7));
+    EXPECT_EQ(hook.points, std::vector<Yield>{Yield::kSendElem});
+  }
+  EXPECT_EQ(goroutine_.stack(), stack);
+  EXPECT_EQ(word(FrameWord::kValue), 7u);
+  EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kShrunk) << "after it, it can be moved";
+}
+#endif
+
+// With real threads, for TSan: whoever comes first, the value arrives, the waiter wakes and no word is lost.
+TEST_F(GoroutineTest, ASendAndShrinksAtOnceLoseNothing) {
+  constexpr uint64_t kRounds = 3000;
+  std::barrier round(3);
+  std::thread sender([&] {
+    for (uint64_t i = 1; i <= kRounds; ++i) {
+      round.arrive_and_wait();
+      while (!goroutine_.send(i)) {
+      }
+      round.arrive_and_wait();
+    }
+  });
+  std::thread marker([&] {
+    for (uint32_t i = 1; i <= kRounds; ++i) {
+      round.arrive_and_wait();
+      for (uint32_t halving = 0; halving < 4; ++halving) goroutine_.shrink(*pool_, 4 * i + halving);
+      round.arrive_and_wait();
+    }
+  });
+  uint64_t lost = 0;
+  for (uint64_t i = 1; i <= kRounds; ++i) {
+    const bool spawned = goroutine_.spawn(*pool_, 0, 32768, false);
+    EXPECT_TRUE(spawned && call(256));
+    goroutine_.block(WaitKind::kSelect);
+    pool_->begin_cycle({});
+    round.arrive_and_wait();
+    round.arrive_and_wait();
+    pool_->end_mark();
+    pool_->restarted();
+    const bool woken = goroutine_.status() == GoStatus::kRunning && goroutine_.root(RootKind::kElem) == 0 &&
+                       goroutine_.root(RootKind::kSelectDone) == 0 && goroutine_.root(RootKind::kContext) == 0;
+    lost += woken ? 0 : 1;
+    EXPECT_EQ(word(FrameWord::kValue), i);
+    expect_pattern_and_canary();
+    goroutine_.wake();
+    goroutine_.exit(*pool_, 0, false);
+  }
+  sender.join();
+  marker.join();
+  EXPECT_EQ(lost, 0u) << "a wakeup";
 }
 
 }  // namespace
