@@ -178,7 +178,7 @@ TEST_F(GoroutineTest, WithoutMemoryEverythingIsAsBefore) {
   spawn(16384);
   const std::vector<uint64_t> before = content();
   EXPECT_FALSE(goroutine_.grow(*pool_, 0, 32768, false));
-  EXPECT_FALSE(call(20000 / 128 * 128));
+  EXPECT_FALSE(call(size_t{156} * 128));
   EXPECT_EQ(content(), before);
   EXPECT_EQ(goroutine_.status(), GoStatus::kRunning);
 }

@@ -215,8 +215,8 @@ TEST_F(PageHeapTest, LocatesEveryByteOfASpanAndNothingBesides) {
 
 // The inner pages of a merged span still name descriptors that are dead or, worse, in use again elsewhere.
 TEST_F(PageHeapTest, WhatWasMergedAwayIsNeverFound) {
-  std::vector<Span*> spans;
-  for (int i = 0; i < 8; ++i) spans.push_back(heap_.allocate(2, kStackUse));
+  std::vector<Span*> spans(8);
+  for (Span*& span : spans) span = heap_.allocate(2, kStackUse);
   ASSERT_NE(heap_.allocate(16, kHeapUse), nullptr);  // the chunk is full
   for (Span* span : spans) heap_.free(span);
   EXPECT_EQ(tiles_of(heap_), "Free 16, InUse 16");

@@ -47,8 +47,8 @@ class StackPoolTest : public testing::TestWithParam<Shape> {
   }
 
   std::vector<Stack> take(Proc proc, size_t bytes, size_t count) {
-    std::vector<Stack> stacks;
-    for (size_t i = 0; i < count; ++i) stacks.push_back(pool_.allocate(proc, bytes));
+    std::vector<Stack> stacks(count);
+    for (Stack& stack : stacks) stack = pool_.allocate(proc, bytes);
     return stacks;
   }
 
@@ -73,6 +73,18 @@ class StackPoolTest : public testing::TestWithParam<Shape> {
     return cached;
   }
 
+  static void expect_healthy_span(const SpanView& view) {
+    EXPECT_LE(view.out, view.capacity);
+    if (view.order == kLargeOrder) {
+      EXPECT_EQ(view.capacity, 1u);
+      EXPECT_FALSE(view.has_free_list);
+      return;
+    }
+    EXPECT_EQ(view.list, view.out < view.capacity ? SpanList::kOrder : SpanList::kNone);
+    EXPECT_EQ(view.has_free_list, view.out < view.capacity);
+    EXPECT_EQ(view.slot_bytes, order_bytes(view.order));
+  }
+
   // Each slot is in one place; each cache is within its cap; counts agree.
   void expect_healthy() const {
     const CollectedWalk walk(pool_);
@@ -86,16 +98,7 @@ class StackPoolTest : public testing::TestWithParam<Shape> {
       if (view.state != SpanState::kStack) continue;
       slots += view.capacity;
       slot_bytes += uint64_t{view.capacity} * view.slot_bytes;
-      EXPECT_LE(view.out, view.capacity);
-      const bool small = view.order != kLargeOrder;
-      if (small) {
-        EXPECT_EQ(view.list, view.out < view.capacity ? SpanList::kOrder : SpanList::kNone);
-        EXPECT_EQ(view.has_free_list, view.out < view.capacity);
-        EXPECT_EQ(view.slot_bytes, order_bytes(view.order));
-      } else {
-        EXPECT_EQ(view.capacity, 1u);
-        EXPECT_FALSE(view.has_free_list);
-      }
+      expect_healthy_span(view);
     }
     EXPECT_EQ(slots, walk.slots.size() + stats.live_stacks) << "a slot is live, cached or free, and nothing else";
     std::set<uintptr_t> seen;
@@ -371,6 +374,7 @@ TEST_P(StackPoolTest, WhatIsNotLiveIsPoisonedButItsLinks) {
 
 TEST_P(StackPoolTest, AHeldLockServesAllThatItGuards) {
   std::vector<Stack> stacks;  // one of each order, another of its span stays live
+  stacks.reserve(static_cast<size_t>(params_.orders));
   for (int order = 0; order < params_.orders; ++order) stacks.push_back(take(kNoProc, order_bytes(order), 2)[0]);
   const uint64_t locks = locks_of([&] {
     OpenPool::Batch batch(pool_);
