@@ -488,7 +488,7 @@ const char* Machine::do_wake(Operation operation) {
   const uint32_t g = operation.arg(0);
   if (const char* refusal = mutator_refusal(g)) return refusal;
   if (expected(g).status != GoStatus::kWaiting) return "it doesn't wait";
-  goroutine(g).wake();
+  if (!goroutine(g).wake()) return "its stack is moving";
   forget_wait(expected(g));
   checker_.check_goroutine(g);
   return nullptr;
@@ -818,6 +818,7 @@ bool Machine::kill_all() {
     ModelGoroutine& owner = expected(g);
     if (!owner.alive()) continue;
     if (owner.status == GoStatus::kParking || owner.status == GoStatus::kWaiting) {
+      goroutine(g).set_status(GoStatus::kWaiting);
       goroutine(g).wake();
     } else {
       goroutine(g).set_status(GoStatus::kRunning);

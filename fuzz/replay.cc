@@ -59,7 +59,9 @@ class Replayer {
         stopped_ = false;
         return;
       case TraceKind::kRestart:
-        return end_mark();
+        end_mark();
+        if (event.proc >= 0) flush_late(event.proc);
+        return;
       case TraceKind::kPassBegin:
         // The pass over the pools runs here, before the caches of idle processors are flushed.
         while (pool_.drain_pending()) pool_.drain_step(0);
@@ -143,8 +145,8 @@ class Replayer {
 
   void end_cycle(const TraceEvent& event) {
     while (pool_.drain_pending()) pool_.drain_step(0);
+    const PoolStats stats = pool_.stats();  // E is before the idle processors' flush, and so is the real count
     for (int proc = 0; proc < trace_.procs; ++proc) flush_late(proc);
-    const PoolStats stats = pool_.stats();
     if (stats.live_stacks != live_.size())
       violate("live stacks, by the pool and by the trace", stats.live_stacks, live_.size());
     if (stats.live_bytes != live_bytes_)

@@ -2,9 +2,14 @@
 // ones.
 //
 // A and F rows become allocate and free (retire between S and R, with what the C row said); S begins a cycle with
-// mutators running, R ends its mark, E runs the deferred work to its end. As Go does, a processor's cache is flushed at
-// its first event after R, and what no processor flushed by then after E. Rows of threads without a processor, and rows
+// mutators running, R ends its mark, E runs the deferred work to its end. Rows of threads without a processor, and rows
 // while the world is stopped, go to the pool, past the caches.
+//
+// When a cache is flushed decides which spans become empty, so it is done where Go 1.19 does it
+// (mcache.prepareForSweep): by the processor that restarts the world at R (procresize); by another when a thread takes
+// it up (acquirep), of which the trace shows only its first event after R; by what is idle until then after E (forEachP
+// in gcMarkTermination). The counts are compared at E, before that last flush, because a trace's Q rows of that flush
+// come after E.
 //
 // Violations: a stack of another size than asked, outside the mapped arena, or overlapping a live one; live counts that
 // differ from the pool's at a cycle's end; anything left when all is freed at the end.

@@ -220,9 +220,12 @@ void Goroutine::clear_wait() {
   for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) set_root(kind, 0);
 }
 
-void Goroutine::wake() {
-  clear_wait();
-  set_status(GoStatus::kRunning);
+bool Goroutine::wake() {
+  observers_.fetch_add(1, std::memory_order_seq_cst);
+  const bool waiting = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting;
+  if (waiting) wake_observed();
+  observers_.fetch_sub(1, std::memory_order_acq_rel);
+  return waiting;
 }
 
 // Wakes a waiter while the caller observes it: no claim succeeds meanwhile, but one that is about to fail may show as

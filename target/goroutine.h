@@ -97,9 +97,10 @@ class Goroutine {
   bool drop_dead_stack(AnyPool& pool);
 
   void block(WaitKind wait);
-  void wake();
-  // Another goroutine writes `value` through elem into this one's stack, and wakes it. False if nobody waits, or the
-  // stack is moving.
+  // Another goroutine ends the wait. False if it doesn't wait, or its stack is moving.
+  bool wake();
+  // The same, and writes `value` through elem into this one's stack before. One sender a wait: Go's channel takes the
+  // SudoG off its queue under the channel's lock, which is the caller's here.
   bool send(uint64_t value);
   void push_record(RootKind kind);
   void pop_record(RootKind kind) { set_root(kind, 0); }
