@@ -7,6 +7,8 @@
 // whole, by a rename.
 #include <sys/utsname.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <csignal>
@@ -153,22 +155,32 @@ std::vector<Group> drain_groups(const std::vector<Variant>& variants, bool quick
 
 // ---- progress ----
 
+// On a terminal one line that moves; elsewhere a line for each tenth.
 class Progress {
  public:
   explicit Progress(double total) : total_(total), start_(now_ns()) {}
   void add(double work, const std::string& what) {
     done_ += work;
+    const double part = done_ / total_;
+    if (!terminal_ && part < next_) return;
+    while (next_ <= part) next_ += 0.1;
     const double seconds = static_cast<double>(now_ns() - start_) / 1e9;
     const double left = done_ > 0 ? seconds * (total_ - done_) / done_ : 0;
-    std::fprintf(stderr, "\r[%3.0f %%] %4.0f s, about %4.0f s left: %-48.48s", 100 * done_ / total_, seconds, left,
-                 what.c_str());
+    std::fprintf(stderr,
+                 terminal_ ? "\r[%3.0f %%] %4.0f s, about %4.0f s left: %-48.48s"
+                           : "[%3.0f %%] %4.0f s, about %4.0f s left: %s\n",
+                 100 * part, seconds, left, what.c_str());
     std::fflush(stderr);
   }
-  ~Progress() { std::fprintf(stderr, "\n"); }
+  ~Progress() {
+    if (terminal_) std::fprintf(stderr, "\n");
+  }
 
  private:
+  bool terminal_ = isatty(STDERR_FILENO) == 1;
   double total_;
   double done_ = 0;
+  double next_ = 0.1;
   int64_t start_;
 };
 
