@@ -14,7 +14,6 @@
 namespace stackdrain {
 namespace {
 
-constexpr size_t kMutatorStack = 8192;  // four fill a cache
 constexpr size_t kBurst = 16;
 constexpr int64_t kHiccupNs = 60'000'000;  // a cycle's share of the baseline
 constexpr int kOpsPerAssist = 1;           // allocations between two drain steps of a mutator that assists
@@ -48,6 +47,7 @@ class Study {
     params.drain_hold = case_.variant.hold;
     params.drain_batch = case_.variant.batch;
     pool_->reset(params);
+    result_.mutator_bytes = std::min(case_.bytes, order_bytes(params.orders - 1));
     std::iota(order_.begin(), order_.end(), 0u);
     std::shuffle(order_.begin(), order_.end(), random_);
     for (const uint32_t g : order_) start_goroutine(g);
@@ -119,7 +119,7 @@ class Study {
     std::array<int64_t, kBurst> took{};
     int64_t last = now_ns();
     for (size_t i = 0; i < kBurst; ++i) {
-      stacks[i] = pool_->allocate(m, kMutatorStack);
+      stacks[i] = pool_->allocate(m, result_.mutator_bytes);
       if (case_.variant.by_mutators && i % kOpsPerAssist == 0) assist(record);
       const int64_t now = now_ns();
       took[i] = now - last;

@@ -10,7 +10,8 @@
 //    timed; the drain runs
 //
 // The drain runs on the collector's thread, or in the mutators (Variant::by_mutators: a step each few allocations). A
-// mutator works in bursts of allocations and frees that its cache can't hold, so that it does take the pool's lock.
+// mutator works in bursts of allocations and frees that its cache can't hold, so that it does take the pool's lock; of
+// the size that is drained, because another order has a lock of its own (Go since 2019) and would feel nothing.
 // Between cycles, unmeasured, with the world stopped, all goroutines grow to the first size again.
 #pragma once
 
@@ -49,6 +50,7 @@ struct PauseResult {
   Histogram hiccup;                   // gaps between two readings of the clock, same threads, no pool
   double expected_interval_ns = 0;    // median latency: what an operation takes when nothing holds it up
   double hiccup_seconds = 0;
+  size_t mutator_bytes = 0;                       // of the stacks that mutators allocate
   std::vector<std::pair<double, uint64_t>> held;  // (ns since the stop, bytes) of the last cycle
 };
 

@@ -48,6 +48,7 @@ TEST_P(PauseStudyTest, EveryCycleIsMeasuredWhole) {
   const PolicyClaims& claims = GetParam().policy->claims;
   const PauseResult result = run(GetParam(), 1, 1);
   expect_complete(result);
+  EXPECT_EQ(result.mutator_bytes, kBytes) << "or mutators take a lock that no drain holds";
   for (const double over : result.drain_over_ns) {
     if (claims.empties_in_pause) {
       EXPECT_EQ(over, 0);
