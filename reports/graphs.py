@@ -257,6 +257,15 @@ def draw_latency(results):
     return fig
 
 
+def _corrections(row):
+    """(corrected, plain, percent): where the omission-corrected latency may differ from the plain one."""
+    for percent in (50, 90, 99, 99.9, 99.99):
+        corrected = stats.histogram_quantile(row["latency_corrected"], percent / 100)
+        plain = stats.histogram_quantile(row["latency"], percent / 100)
+        if corrected and plain:
+            yield corrected, plain, percent
+
+
 def say_latency(results):
     key, rows = find.largest_pause_group(results)
     if not rows:
@@ -271,11 +280,10 @@ def say_latency(results):
     if hiccup and hiccup["latency"]["count"]:
         text += (f"; the machine alone, with no pool at work (dashed), stalled a thread for up to "
                  f"{human.time(hiccup['latency']['max'])}")
-    corrected = stats.histogram_quantile(worst["latency_corrected"], 0.9999)
-    plain = stats.histogram_quantile(worst["latency"], 0.9999)
-    if corrected and plain:
+    corrected, plain, percent = max(_corrections(worst), key=lambda row: row[0] / row[1], default=(0, 0, 0))
+    if corrected:
         text += (f". Counting the operations that had to wait behind a stalled one (dotted), {find.label(worst)} has "
-                 f"{human.time(corrected)} at 99.99 % instead of {human.time(plain)}")
+                 f"{human.time(corrected)} at {percent} % instead of {human.time(plain)}")
     return text + "."
 
 
