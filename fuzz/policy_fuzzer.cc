@@ -7,11 +7,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <string_view>
 
 #include "fuzz/explain.h"
+#include "fuzz/harness.h"
 #include "fuzz/machine.h"
-#include "target/defects.h"
 #include "target/drain/policies.h"
 
 #if STACKDRAIN_ASAN
@@ -35,32 +34,6 @@ Machine& machine() {
 }
 void print_on_assertion() {
   print_stop(stderr, machine(), "the pool's own assertion");
-}
-
-// The chosen policy, nullptr for all sound ones. An unknown name ends the process with exit code 2.
-const PolicyRow* chosen_policy() {
-  const char* name = std::getenv("STACKDRAIN_POLICY");
-  if (name == nullptr || name[0] == 0) return nullptr;
-  const PolicyRow* row = find_policy(name);
-  if (row != nullptr) return row;
-  std::fprintf(stderr, "STACKDRAIN_POLICY: no policy is called '%s'; see: stackdrain list policies\n", name);
-  std::exit(2);
-}
-
-void plant_chosen_defect() {
-  const char* name = std::getenv("STACKDRAIN_DEFECT");
-  if (name == nullptr || name[0] == 0) return;
-#if STACKDRAIN_DEFECTS
-  for (size_t i = 0; i < kDefects.size(); ++i) {
-    if (kDefects[i].name != name) continue;
-    planted_defect = static_cast<Defect>(i);
-    return;
-  }
-  std::fprintf(stderr, "STACKDRAIN_DEFECT: no defect is called '%s'; see: stackdrain list defects\n", name);
-#else
-  std::fprintf(stderr, "STACKDRAIN_DEFECT: this build has no planted defects; build with -DSTACKDRAIN_DEFECTS=ON\n");
-#endif
-  std::exit(2);
 }
 
 void run(ProgramView program, const PolicyRow& policy) {

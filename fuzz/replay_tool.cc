@@ -93,6 +93,11 @@ int replay_verb(const std::vector<std::string>& files, const ReplayOptions& opti
     } catch (const TraceError& error) {
       throw InputError(error.what());
     }
+    if (trace.peak_bytes > kReplayArenaBytes / 2) {
+      throw InputError(path + ": has " + std::to_string(trace.peak_bytes >> 20) +
+                       " MiB of stacks live at a time; replay has room for " +
+                       std::to_string(kReplayArenaBytes / 2 >> 20) + "; choose a smaller trace");
+    }
     for (const PolicyRow* policy : rows) {
       Arena arena(kReplayArenaBytes);
       const std::unique_ptr<AnyPool> pool = policy->make(arena);

@@ -1,13 +1,8 @@
 #include "fuzz/trace.h"
 
-#include <zstd.h>
-
 #include <bit>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <sstream>
 #include <unordered_map>
@@ -19,6 +14,7 @@ constexpr std::string_view kHeader = "dns,k,p,g,addr,a,b,c";
 constexpr std::string_view kKinds = "AFCNXPQSMTURBE";
 constexpr size_t kColumns = 8;
 constexpr uint64_t kMinStack = 2048;
+constexpr uint64_t kMaxStack = uint64_t{1} << 30;  // Go's own limit
 constexpr int kMostProcs = 64;
 
 // Reads rows of one trace and refuses the first that can't be.
@@ -40,6 +36,7 @@ class Reader {
       trace.procs = std::max(trace.procs, event.proc + 1);
       trace.events.push_back(event);
     }
+    trace.peak_bytes = peak_bytes_;
     return trace;
   }
 
@@ -103,6 +100,7 @@ class Reader {
       case TraceKind::kFree:
         check_live(event, "freed");
         live_.erase(event.address);
+        live_bytes_ -= event.a;
         break;
       case TraceKind::kCopy:
         check_live(event, "copied");
@@ -126,15 +124,18 @@ class Reader {
   }
 
   void check_alloc(const TraceEvent& event) {
-    if (event.a < kMinStack || !std::has_single_bit(event.a)) {
-      fail("stack size " + std::to_string(event.a) + " is no power of two from 2048; the file is damaged");
+    if (event.a < kMinStack || event.a > kMaxStack || !std::has_single_bit(event.a)) {
+      fail("stack size " + std::to_string(event.a) + " is no power of two from 2048 to 1 GiB; the file is damaged");
     }
+    if (event.address > UINT64_MAX - event.a) fail("stack " + hex(event.address) + " ends beyond all addresses");
     const auto next = live_.lower_bound(event.address);
     const bool hits_next = next != live_.end() && next->first < event.address + event.a;
     const bool hits_previous =
         next != live_.begin() && std::prev(next)->first + std::prev(next)->second > event.address;
     if (hits_next || hits_previous) fail("stack " + hex(event.address) + " overlaps a live one; " + kOrder);
     live_.emplace(event.address, event.a);
+    live_bytes_ += event.a;
+    peak_bytes_ = std::max(peak_bytes_, live_bytes_);
   }
 
   void check_live(const TraceEvent& event, const char* what) const {
@@ -179,27 +180,10 @@ class Reader {
   size_t line_ = 0;
   std::map<uint64_t, uint64_t> live_;
   std::unordered_map<uint64_t, uint64_t> spans_;
+  uint64_t live_bytes_ = 0;
+  uint64_t peak_bytes_ = 0;
   char phase_ = 'E';
 };
-
-std::string decompress(const std::string& packed, const std::string& path) {
-  std::string text;
-  std::string chunk(ZSTD_DStreamOutSize(), 0);
-  ZSTD_DCtx* context = ZSTD_createDCtx();
-  ZSTD_inBuffer in{packed.data(), packed.size(), 0};
-  size_t left = 1;
-  std::string problem;
-  while (in.pos < in.size && problem.empty()) {
-    ZSTD_outBuffer out{chunk.data(), chunk.size(), 0};
-    left = ZSTD_decompressStream(context, &out, &in);
-    if (ZSTD_isError(left) != 0) problem = ZSTD_getErrorName(left);
-    text.append(chunk.data(), out.pos);
-  }
-  ZSTD_freeDCtx(context);
-  if (problem.empty() && left != 0) problem = "the file is cut off";
-  if (!problem.empty()) throw TraceError(path + ": is no whole zstd file: " + problem + "; get the file again");
-  return text;
-}
 
 }  // namespace
 
@@ -208,17 +192,6 @@ Trace parse_trace(std::string_view csv, const std::string& name) {
   trace.name = std::filesystem::path(name).filename().string();
   if (const size_t dot = trace.name.find('.'); dot != std::string::npos) trace.name.resize(dot);
   return trace;
-}
-
-Trace read_trace(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  if (file && !std::filesystem::is_directory(path)) content << file.rdbuf();
-  if (!file || content.str().empty()) {
-    throw TraceError(path + ": cannot be read: " + (errno != 0 ? std::strerror(errno) : "it is empty") +
-                     "; check the name and its permissions");
-  }
-  return parse_trace(path.ends_with(".zst") ? decompress(content.str(), path) : content.str(), path);
 }
 
 }  // namespace stackdrain

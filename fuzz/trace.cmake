@@ -1,8 +1,10 @@
-# Reads real traces; wants zstd, so it is no part of a fuzzer.
+# The importer and the replay want nothing but the standard library, for the fuzzer; reading files wants zstd.
+add_library(stackdrain_replay STATIC trace.cc replay.cc)
+target_link_libraries(stackdrain_replay PUBLIC stackdrain_target)
 if(STACKDRAIN_TOOLS)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
-  add_library(stackdrain_trace STATIC trace.cc replay.cc)
-  target_link_libraries(stackdrain_trace PUBLIC stackdrain_target PRIVATE PkgConfig::ZSTD)
+  add_library(stackdrain_trace STATIC trace_file.cc)
+  target_link_libraries(stackdrain_trace PUBLIC stackdrain_replay PRIVATE PkgConfig::ZSTD)
   stackdrain_test(trace_test SOURCES trace_test.cc replay_test.cc LIBS stackdrain_trace)
 endif()

@@ -46,6 +46,7 @@ struct Trace {
   std::vector<TraceEvent> events;
   uint64_t allocations = 0;
   uint64_t frees = 0;
+  uint64_t peak_bytes = 0;  // of stacks that live at a time
   int procs = 1;
 };
 

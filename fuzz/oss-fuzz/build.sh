@@ -19,11 +19,24 @@ for source in "$source_dir"/fuzz/*_fuzzer.cc; do
   rm -rf "$seeds"
   mkdir -p "$seeds"
   # The encoder links the standard library only, as the harnesses do, so any compiler that builds them builds it.
-  for program in "$source_dir/corpus/$fuzzer"/*.ops "$source_dir"/corpus/regressions/*.ops; do
-    [ -e "$program" ] || continue
-    "$WORK/build/fuzz/encode_program" "$program" "$seeds/$(basename "$program" .ops)"
+  folders=("$source_dir/corpus/$fuzzer")
+  if grep -q STACKDRAIN_POLICY "$source"; then folders+=("$source_dir/corpus/regressions"); fi
+  for folder in "${folders[@]}"; do
+    for seed in "$folder"/*; do
+      case "$seed" in
+        *.ops) "$WORK/build/fuzz/encode_program" "$seed" "$seeds/$(basename "$seed" .ops)" ;;
+        *.md | *\*) ;;
+        *) cp "$seed" "$seeds/" ;;
+      esac
+    done
   done
   (cd "$seeds" && cmake -E tar cf "$OUT/${fuzzer}_seed_corpus.zip" --format=zip .)
-  "$WORK/build/fuzz/encode_program" --dictionary "$OUT/$fuzzer.dict"
-  cp "$source_dir/fuzz/oss-fuzz/fuzzer.options" "$OUT/$fuzzer.options"
+  if [ -e "$source_dir/fuzz/$fuzzer.dict" ]; then
+    cp "$source_dir/fuzz/$fuzzer.dict" "$OUT/$fuzzer.dict"
+  else
+    "$WORK/build/fuzz/encode_program" --dictionary "$OUT/$fuzzer.dict"
+  fi
+  options="$source_dir/fuzz/oss-fuzz/$fuzzer.options"
+  [ -e "$options" ] || options="$source_dir/fuzz/oss-fuzz/fuzzer.options"
+  cp "$options" "$OUT/$fuzzer.options"
 done
