@@ -11,6 +11,7 @@ namespace stackdrain {
 std::unique_ptr<AnyPool> make_immediate(Arena& arena);
 std::unique_ptr<AnyPool> make_serial(Arena& arena);
 std::unique_ptr<AnyPool> make_after_restart(Arena& arena);
+std::unique_ptr<AnyPool> make_span_in_pause(Arena& arena);
 std::unique_ptr<AnyPool> make_span_after_restart(Arena& arena);
 
 }  // namespace stackdrain
