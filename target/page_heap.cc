@@ -127,7 +127,7 @@ void PageHeap::split(Span* span, uint32_t pages) {
   rest->released = span->released;
   rest->order = kNoOrder;
   rest->slot_bytes = 0;
-  rest->capacity = rest->out = 0;
+  rest->capacity = rest->out = rest->given_units = 0;
   rest->free_list = 0;
   rest->limit = 0;
   span->pages.store(pages, std::memory_order_relaxed);
@@ -144,7 +144,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
   const bool stack = use.state == SpanState::kStack;
   span->order = use.order;
   span->free_list = 0;
-  span->out = 0;
+  span->out = span->given_units = 0;
   if (!planted(Defect::kStaleSpanLimit) || span->limit == 0) {
     span->slot_bytes = use.slot_bytes;
     span->capacity = stack ? static_cast<uint16_t>(bytes_of(pages) / use.slot_bytes) : uint16_t{0};
@@ -211,26 +211,55 @@ void PageHeap::merge_and_list(Span* span) {
   insert_free(span);
 }
 
-void PageHeap::free(Span* span) {
-  MutexLock lock(mutex_);
-  yield_point(Yield::kHeapLock);
-  ++accounts_.locks_taken;
+// Takes a span's bytes out of its account and its metadata back; it is not yet Free.
+void PageHeap::withdraw(Span* span) {
   const bool stack = span->current() == SpanState::kStack;
   STACKDRAIN_CHECK(stack || span->current() == SpanState::kInUse, "only a Stack or InUse span can be freed");
   const uint64_t bytes = bytes_of(span->page_count());
-  uint64_t& account = stack ? accounts_.stack_bytes : accounts_.heap_bytes;
   asan_poison(base_of(*span), bytes);
   if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
   if (!planted(Defect::kFreelistKept)) span->free_list = 0;
   span->order = kNoOrder;
   span->slot_bytes = 0;
-  span->capacity = span->out = 0;
+  span->capacity = span->out = span->given_units = 0;
   if (!planted(Defect::kStaleSpanLimit)) span->limit = 0;
   accounts_.stack_spans_released += stack ? 1 : 0;
-  if (!planted(Defect::kMergedSizeAccounted)) account -= bytes;  // the size before merging (E4)
+  (stack ? accounts_.stack_bytes : accounts_.heap_bytes) -= bytes;  // the size before merging (E4)
   accounts_.idle_bytes += bytes;
+}
+
+void PageHeap::free(Span* span) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  const uint64_t bytes = bytes_of(span->page_count());
+  uint64_t& account = span->current() == SpanState::kStack ? accounts_.stack_bytes : accounts_.heap_bytes;
+  withdraw(span);
   merge_and_list(span);
-  if (planted(Defect::kMergedSizeAccounted)) account -= bytes_of(span->page_count());
+  if (planted(Defect::kMergedSizeAccounted)) account -= bytes_of(span->page_count()) - bytes;
+}
+
+void PageHeap::free_ascending(Span* chain) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  while (chain != nullptr) {
+    Span* const run = chain;
+    chain = run->next;
+    run->next = nullptr;
+    withdraw(run);
+    uint32_t pages = run->page_count();
+    while (chain != nullptr && chain->first() == run->first() + pages) {
+      Span* const neighbour = chain;
+      chain = neighbour->next;
+      withdraw(neighbour);
+      run->needs_zero |= neighbour->needs_zero;
+      pages += neighbour->page_count();
+      drop_descriptor(neighbour);
+    }
+    run->pages.store(pages, std::memory_order_relaxed);
+    merge_and_list(run);
+  }
 }
 
 uint64_t PageHeap::release_idle() {
@@ -288,7 +317,7 @@ SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
   view.capacity = span.capacity;
   view.out = span.out;
   view.limit = span.limit;
-  view.has_free_list = span.free_list != 0;
+  view.has_free_list = span.has_free_slot();
   view.needs_zero = span.needs_zero;
   return view;
 }

@@ -54,6 +54,9 @@ class PageHeap {
   Span* allocate(uint32_t pages, SpanUse use) SD_EXCLUDES(mutex_);
   // The span becomes Free and merges with Free neighbours; the descriptor may be Dead afterwards. Thread-safe.
   void free(Span* span) SD_EXCLUDES(mutex_);
+  // The same for a chain of spans by `next`, in ascending addresses and on no list, under one hold of the lock; spans
+  // that touch become one before they are merged with what is around them. Thread-safe.
+  void free_ascending(Span* chain) SD_EXCLUDES(mutex_);
   // Gives all idle memory back to the system; the bytes newly released. Thread-safe.
   uint64_t release_idle() SD_EXCLUDES(mutex_);
 
@@ -83,6 +86,7 @@ class PageHeap {
   void split(Span* span, uint32_t pages) SD_REQUIRES(mutex_);
   void issue(Span* span, SpanUse use) SD_REQUIRES(mutex_);
   void merge_and_list(Span* span) SD_REQUIRES(mutex_);
+  void withdraw(Span* span) SD_REQUIRES(mutex_);
   void set_map(uint32_t page, const Span* span);
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
   void walk_free_lists(WalkVisitor& visitor) const SD_REQUIRES(mutex_);

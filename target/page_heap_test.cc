@@ -160,6 +160,32 @@ TEST_F(PageHeapTest, MergesOnBothSides) {
   EXPECT_EQ(walk.spans[0].pages, kChunk / kPageBytes);
 }
 
+// Spans that touch, spans that don't, free neighbours on either side: as if each had been freed alone, but for the
+// lock.
+TEST_F(PageHeapTest, AChainIsFreedAsItsSpansWouldBe) {
+  const auto run = [&](bool chained) {
+    heap_.reset(0, kChunk);
+    std::vector<Span*> spans(9);
+    for (Span*& span : spans) span = heap_.allocate(2, kStackUse);
+    heap_.free(spans[0]);
+    heap_.free(spans[5]);
+    const uint64_t locks = heap_.accounts().locks_taken;
+    const std::vector<Span*> victims = {spans[1], spans[2], spans[4], spans[7], spans[8]};
+    if (chained) {
+      for (size_t i = 0; i < victims.size(); ++i) victims[i]->next = i + 1 < victims.size() ? victims[i + 1] : nullptr;
+      heap_.free_ascending(victims[0]);
+      EXPECT_EQ(heap_.accounts().locks_taken, locks + 1);
+    } else {
+      for (Span* span : victims) heap_.free(span);
+    }
+    expect_healthy();
+    return std::pair(tiles_of(heap_), account_of(heap_));
+  };
+  const auto alone = run(false);
+  EXPECT_EQ(run(true), alone);
+  EXPECT_EQ(alone.first, "Free 6, Stack 2, Free 4, Stack 2, Free 18");
+}
+
 TEST_F(PageHeapTest, MergesWithTheLeftAlone) {
   Span* const a = heap_.allocate(4, kStackUse);
   Span* const b = heap_.allocate(5, kHeapUse);

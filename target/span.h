@@ -7,9 +7,9 @@
 //     └──────── merged into a neighbour ───────▶ Dead (descriptor goes back to the descriptor list)
 //
 // Never Stack <-> InUse. All fields belong to the page heap's lock, except what a small-stack span's order lock owns
-// while it is in state Stack: free_list, out, and its place on the order's list. state, first_page, pages and
-// generation are also read without a lock by RESOLVE: they are written before the state is published with release (A8),
-// and locate() reads the state with acquire.
+// while it is in state Stack: free_list, given_units, out, and its place on the order's list. state, first_page, pages
+// and generation are also read without a lock by RESOLVE: they are written before the state is published with release
+// (A8), and locate() reads the state with acquire.
 #pragma once
 
 #include <atomic>
@@ -30,7 +30,8 @@ struct alignas(64) Span {
   std::atomic<uint32_t> generation{0};
   uint32_t slot_bytes = 0;
   uint16_t capacity = 0;
-  uint16_t out = 0;  // slots not on free_list
+  uint16_t out = 0;          // slots that are not free
+  uint16_t given_units = 0;  // free slots that are on no free_list: bit n is the slot at n * kMinStackBytes
   std::atomic<SpanState> state{SpanState::kDead};
   uint8_t order = kNoOrder;
   SpanList list = SpanList::kNone;
@@ -39,6 +40,7 @@ struct alignas(64) Span {
 
   uint32_t first() const { return first_page.load(std::memory_order_relaxed); }
   uint32_t page_count() const { return pages.load(std::memory_order_relaxed); }
+  bool has_free_slot() const { return free_list != 0 || given_units != 0; }
   SpanState current() const { return state.load(std::memory_order_acquire); }
 };
 static_assert(sizeof(Span) == 64 || sizeof(Span) == 128);

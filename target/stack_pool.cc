@@ -86,6 +86,11 @@ void ReferencePool::count_given_back(Proc proc, size_t bytes) {
   }
 }
 
+void ReferencePool::count_many_given_back(size_t stacks, size_t bytes) {
+  other_given_back_.fetch_add(stacks, std::memory_order_relaxed);
+  other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+}
+
 void ReferencePool::free(Proc proc, Stack stack) {
   count_given_back(proc, stack.bytes());
   release(proc, stack);
@@ -178,10 +183,21 @@ uintptr_t ReferencePool::pool_take(int order) {
   } else if (span->out == 0) {
     kept_bytes_.fetch_sub(kPoolSpanBytes, std::memory_order_relaxed);  // a kept empty span is in use again
   }
-  const uintptr_t lo = span->free_list;
-  span->free_list = link_of(lo);
+  const uintptr_t lo = take_slot(*span);
   span->out = static_cast<uint16_t>(planted(Defect::kOutCountInverted) ? span->out - 1 : span->out + 1);
-  if (span->free_list == 0 && span->list == SpanList::kOrder) partial.remove(span);
+  if (!span->has_free_slot() && span->list == SpanList::kOrder) partial.remove(span);
+  return lo;
+}
+
+// A free slot of a span that has one: the last one linked, else the lowest that a Sweep gave back.
+uintptr_t ReferencePool::take_slot(Span& span) {
+  uintptr_t lo = span.free_list;
+  if (lo != 0) [[likely]] {
+    span.free_list = link_of(lo);
+    return lo;
+  }
+  lo = heap_.base_of(span) + static_cast<uintptr_t>(std::countr_zero(span.given_units)) * kMinStackBytes;
+  span.given_units &= static_cast<uint16_t>(span.given_units - 1);
   return lo;
 }
 
@@ -189,7 +205,7 @@ void ReferencePool::pool_give(uintptr_t lo, int order) {
   SpanLinks& partial = orders_[static_cast<size_t>(order)].partial;
   Span* span = heap_.span_of(lo);
   STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kStack, "a freed slot is in no stack span");
-  if (span->free_list == 0) partial.push_front(span, SpanList::kOrder);
+  if (!span->has_free_slot()) partial.push_front(span, SpanList::kOrder);
   link_of(lo) = span->free_list;
   span->free_list = lo;
   span->out = static_cast<uint16_t>(planted(Defect::kOutCountInverted) ? span->out + 1 : span->out - 1);
@@ -321,6 +337,36 @@ void ReferencePool::Batch::release(Stack stack) SD_NO_ANALYSIS {
   pool_.pool_give(stack.lo, order);
 }
 
+// Every order's lock, in ascending order; nobody else takes two.
+ReferencePool::Sweep::Sweep(ReferencePool& pool) SD_NO_ANALYSIS : pool_(pool) {
+  for (size_t i = 0; i < pool.lock_count(); ++i) pool.locks_[i].lock();
+  pool.count_locks(pool.lock_count());
+}
+
+void ReferencePool::Sweep::give(Span* span, uint32_t units) {
+  if (span->order != kLargeOrder) {
+    SpanLinks& partial = pool_.orders_[span->order].partial;
+    const bool was_full = !span->has_free_slot();
+    span->out = static_cast<uint16_t>(span->out - std::popcount(units));
+    if (span->out != 0) {
+      span->given_units |= static_cast<uint16_t>(units);
+      if (was_full) partial.push_front(span, SpanList::kOrder);
+      return;
+    }
+    if (!was_full) partial.remove(span);
+  }
+  span->next = nullptr;
+  (first_ == nullptr ? first_ : last_->next) = span;
+  last_ = span;
+}
+
+void ReferencePool::Sweep::finish() SD_NO_ANALYSIS {
+  if (!held_) return;
+  if (first_ != nullptr) pool_.heap_.free_ascending(first_);
+  for (size_t i = pool_.lock_count(); i-- > 0;) pool_.locks_[i].unlock();
+  held_ = false;
+}
+
 void ReferencePool::Batch::finish() SD_NO_ANALYSIS {
   if (held_ >= 0) pool_.locks_[static_cast<size_t>(held_)].unlock();
   held_ = -1;
@@ -374,6 +420,10 @@ void ReferencePool::walk_slots(const Span& span, WalkVisitor& visitor) const {
       return;
     }
     visitor.slot({lo, slot, SlotPlace::kPoolFree, kNoProc});
+  }
+  for (uint32_t units = span.given_units; units != 0; units &= units - 1) {
+    const auto unit = static_cast<uintptr_t>(std::countr_zero(units));
+    visitor.slot({base + unit * kMinStackBytes, slot, SlotPlace::kPoolFree, kNoProc});
   }
 }
 

@@ -61,6 +61,7 @@ class ReferencePool {
 
   // Counts a stack as given back by the caller; what becomes of it is the policy's.
   void count_given_back(Proc proc, size_t bytes);
+  void count_many_given_back(size_t stacks, size_t bytes);
   // Frees without counting: into proc's cache, the pool or the heap. What a drain and free() share.
   void release(Proc proc, Stack stack);
 
@@ -78,6 +79,26 @@ class ReferencePool {
    private:
     ReferencePool& pool_;
     int held_ = -1;
+  };
+
+  // Frees many without touching them. Begun with every order's lock and ended with finish(), which gives the spans
+  // that became empty back to the heap in one go. Not thread-safe itself.
+  class Sweep {
+   public:
+    explicit Sweep(ReferencePool& pool);
+    ~Sweep() { finish(); }
+    Sweep(const Sweep&) = delete;
+    Sweep& operator=(const Sweep&) = delete;
+    // Gives back the stacks of a span: the slots at `units` (bit n: at n * kMinStackBytes), or a large span's only one.
+    // Spans come in ascending addresses, each once.
+    void give(Span* span, uint32_t units);
+    void finish();
+
+   private:
+    ReferencePool& pool_;
+    Span* first_ = nullptr;  // became empty, in ascending addresses
+    Span* last_ = nullptr;
+    bool held_ = true;
   };
 
   // Makes pool frees leave empty spans in state Stack and large stacks in the reserve. World stopped.
@@ -107,6 +128,8 @@ class ReferencePool {
   // Under the order's lock, which the analysis can't name because which one it is depends on LockPlan.
   uintptr_t pool_take(int order) SD_NO_ANALYSIS;
   void pool_give(uintptr_t lo, int order) SD_NO_ANALYSIS;
+  uintptr_t take_slot(Span& span);
+  size_t lock_count() const { return params_.locks == LockPlan::kOneLock ? 1 : static_cast<size_t>(params_.orders); }
   Span* carve_span(int order) SD_NO_ANALYSIS;
   size_t release_empty_of(int order);
 

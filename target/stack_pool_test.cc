@@ -22,12 +22,15 @@ constexpr size_t kArena = size_t{8} << 20;
 class OpenPool : public ReferencePool {
  public:
   using ReferencePool::Batch;
+  using ReferencePool::count_many_given_back;
+  using ReferencePool::heap_;
   using ReferencePool::keep_empty;
   using ReferencePool::kept_bytes;
   using ReferencePool::mark_done;
   using ReferencePool::marking;
   using ReferencePool::ReferencePool;
   using ReferencePool::release_empty_spans;
+  using ReferencePool::Sweep;
 };
 
 struct Shape {
@@ -386,6 +389,54 @@ TEST_P(StackPoolTest, AHeldLockServesAllThatItGuards) {
   for (int order = 0; order < params_.orders; ++order) {
     EXPECT_TRUE(static_cast<bool>(pool_.allocate(kNoProc, order_bytes(order))));
   }
+}
+
+// One of each order's two slots is given back unseen; the span stays, its free slot is issued again, and given back the
+// ordinary way.
+TEST_P(StackPoolTest, ASweepFreesSlotsWithoutTouchingThem) {
+  for (int order = 0; order < params_.orders; ++order) {
+    const size_t bytes = order_bytes(order);
+    const std::vector<Stack> stacks = take(kNoProc, bytes, kPoolSpanBytes / bytes);  // a full span
+    Span* span = pool_.heap_.span_of(stacks[0].lo);
+    const Stack victim = stacks[stacks.size() / 2];
+    const uint64_t word = *reinterpret_cast<const uint64_t*>(victim.lo);
+    asan_poison(victim.lo + kLinkBytes, bytes - kLinkBytes);  // what whoever put it off has done
+    const uint64_t locks = locks_of([&] {
+      OpenPool::Sweep sweep(pool_);
+      sweep.give(span, 1u << ((victim.lo - pool_.heap_.base_of(*span)) / kMinStackBytes));
+    });
+    pool_.count_many_given_back(1, bytes);
+    EXPECT_EQ(locks, params_.locks == LockPlan::kOneLock ? 1u : static_cast<uint64_t>(params_.orders));
+    EXPECT_EQ(*reinterpret_cast<const uint64_t*>(victim.lo), word);
+    expect_healthy();
+    EXPECT_EQ(pool_.allocate(kNoProc, bytes), victim) << "the only free slot of the order";
+    expect_healthy();
+    for (const Stack stack : stacks) pool_.free(kNoProc, stack);
+    expect_healthy();
+  }
+  EXPECT_EQ(pool_.stats().stack_bytes, 0u);
+}
+
+TEST_P(StackPoolTest, ASweepGivesEmptySpansBack) {
+  const size_t large = order_bytes(params_.orders);
+  const std::vector<Stack> stacks = take(kNoProc, kMinStackBytes, 2 * kPoolSpanBytes / kMinStackBytes);
+  const Stack big = pool_.allocate(kNoProc, large);
+  std::map<uintptr_t, Span*> spans;
+  for (const Stack stack : stacks) spans[stack.lo & ~(kPageBytes - 1)] = pool_.heap_.span_of(stack.lo);
+  std::set<Span*> ascending_once;
+  {
+    OpenPool::Sweep sweep(pool_);
+    for (const auto& [page, span] : spans) {
+      if (ascending_once.insert(span).second) sweep.give(span, 0xffff);
+    }
+    sweep.give(pool_.heap_.span_of(big.lo), 1);
+  }
+  pool_.count_many_given_back(stacks.size() + 1, 2 * kPoolSpanBytes + large);
+  EXPECT_EQ(ascending_once.size(), 2u);
+  EXPECT_EQ(pool_.stats().stack_bytes, 0u);
+  EXPECT_EQ(pool_.stats().spans_released, 3u);
+  EXPECT_EQ(pool_.stats().live_stacks, 0u);
+  expect_healthy();
 }
 
 TEST_P(StackPoolTest, KeptSpansStayStackUntilTheyAreReleased) {

@@ -31,6 +31,11 @@ constexpr PolicyRow kPolicies[] = {
      .origin = "Go 1.6 to today (modelled on go1.19)",
      .claims = {.concurrent_mark = true, .strong_a2 = true, .keeps_empty_spans = true},
      .make = make_span_after_restart},
+    {.name = "sorted-batch",
+     .summary = "a list of numbers outside the stacks; drained span by span in the pause, in address order",
+     .origin = "ours",
+     .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true},
+     .make = make_sorted_batch},
 };
 
 }  // namespace

@@ -13,5 +13,6 @@ std::unique_ptr<AnyPool> make_serial(Arena& arena);
 std::unique_ptr<AnyPool> make_after_restart(Arena& arena);
 std::unique_ptr<AnyPool> make_span_in_pause(Arena& arena);
 std::unique_ptr<AnyPool> make_span_after_restart(Arena& arena);
+std::unique_ptr<AnyPool> make_sorted_batch(Arena& arena);
 
 }  // namespace stackdrain

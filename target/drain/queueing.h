@@ -1,24 +1,19 @@
-// QueueingPool: the part that `serial` and `after-restart` share: who is queued, and the queue's lock.
-//
-// The seed queues what a marker shrank, and nothing else: the stacks of dead goroutines, cache flushes and growth still
-// free at once, which is sound while the world is stopped (nothing else changes a root between LOAD and RESOLVE). In a
-// concurrent world, which the seed never saw, a mutator's growth or exit can do it too, so everything retired while a
-// mark runs is queued (Go's answer to #11267, commit d57056ba26).
+// QueueingPool: the part that `serial` and `after-restart` share: the seed's queue and its lock.
 //
 // Lock: queue_mutex_, taken alone. Invariants: C1, C2.
 #pragma once
 
 #include "target/defects.h"
+#include "target/drain/deferring.h"
 #include "target/drain/stack_queue.h"
 #include "target/mutex.h"
-#include "target/stack_pool.h"
 #include "target/yield.h"
 
 namespace stackdrain {
 
-class QueueingPool : public ReferencePool {
+class QueueingPool : public DeferringPool {
  public:
-  using ReferencePool::ReferencePool;
+  using DeferringPool::DeferringPool;
 
   void reset(const PoolParams& params) SD_EXCLUDES(queue_mutex_) {
     ReferencePool::reset(params);
@@ -40,13 +35,6 @@ class QueueingPool : public ReferencePool {
   }
 
  protected:
-  bool queues(RetireWhy why) const {
-    if (!marking()) return planted(Defect::kQ6OverDeferral);
-    if (planted(Defect::kImmediateFree) && why == RetireWhy::kShrunk) return false;
-    if (planted(Defect::kGrowNotDeferred) && why == RetireWhy::kGrown) return false;
-    return why == RetireWhy::kShrunk || cycle().concurrent;
-  }
-
   // Adds the queues' share to the accounts.
   void account(PoolStats& stats, const StackQueue& queue) const {
     stats.held_stacks += queue.count();
