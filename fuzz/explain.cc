@@ -34,6 +34,14 @@ void print_span_map(std::FILE* out, const Machine& machine) {
   std::fprintf(out, "span map (offsets in the arena):\n%s", map.data());
 }
 
+// The program up to the operation `index`, which is pointed at.
+void print_program(std::FILE* out, ProgramView program, size_t index) {
+  std::fprintf(out, "program:\n");
+  for (size_t i = 0; i < program.size() && i <= index; ++i) {
+    print_line(out, i, program[i], i == index ? ">> " : "   ", i == index ? "here" : "");
+  }
+}
+
 void print_violation(std::FILE* out, const PolicyRow& policy, const Verdict& verdict) {
   const InvariantRow& row = kInvariants[static_cast<size_t>(verdict.violation.invariant)];
   std::fprintf(out, "policy %s violates %s at operation %zu of %zu: %s\n", policy.name.data(), row.id.data(),
@@ -46,11 +54,20 @@ void print_violation(std::FILE* out, const PolicyRow& policy, const Verdict& ver
 void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy, const Verdict& verdict,
                    const Machine& machine) {
   print_violation(out, policy, verdict);
-  std::fprintf(out, "program:\n");
-  for (size_t i = 0; i < verdict.operations && i <= verdict.index; ++i) {
-    print_line(out, i, program[i], i == verdict.index ? ">> " : "   ", i == verdict.index ? "here" : "");
-  }
+  print_program(out, program, verdict.index);
   print_span_map(out, machine);
+}
+
+void print_difference(std::FILE* out, ProgramView program, const Difference& difference, const Machine& machine) {
+  if (difference.by_itself) {
+    print_finding(out, program, *difference.right, machine.verdict(), machine);
+    return;
+  }
+  const InvariantRow& row = kInvariants[static_cast<size_t>(Invariant::kG2)];
+  std::fprintf(out, "policies %s and %s violate %s at operation %zu of %zu: %s\n%s: %s\n", difference.left->name.data(),
+               difference.right->name.data(), row.id.data(), difference.index, program.size(),
+               difference.message.data(), row.id.data(), row.what.data());
+  print_program(out, program, difference.index);
 }
 
 void print_stop(std::FILE* out, const Machine& machine, const char* stopped_by) {
@@ -58,11 +75,9 @@ void print_stop(std::FILE* out, const Machine& machine, const char* stopped_by) 
   if (policy == nullptr) return;
   const ProgramView program = machine.program();
   const size_t index = machine.current_index();
-  std::fprintf(out, "policy %s stopped by %s at operation %zu of %zu\nprogram:\n", policy->name.data(), stopped_by,
-               index, program.size());
-  for (size_t i = 0; i < program.size() && i <= index; ++i) {
-    print_line(out, i, program[i], i == index ? ">> " : "   ", i == index ? "here" : "");
-  }
+  std::fprintf(out, "policy %s stopped by %s at operation %zu of %zu\n", policy->name.data(), stopped_by, index,
+               program.size());
+  print_program(out, program, index);
   std::fflush(out);
 }
 

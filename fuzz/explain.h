@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdio>
 
+#include "fuzz/differential.h"
 #include "fuzz/machine.h"
 
 namespace stackdrain {
@@ -13,6 +14,9 @@ namespace stackdrain {
 // crash handler may call it. `program` is what the machine ran.
 void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy, const Verdict& verdict,
                    const Machine& machine);
+
+// A difference between two policies, as print_finding prints a violation.
+void print_difference(std::FILE* out, ProgramView program, const Difference& difference, const Machine& machine);
 
 // For when something else than the checker ends the process in the middle of a program (a sanitizer, the pool's own
 // assertion): says which operation of which program that was. Allocates nothing.

@@ -3,9 +3,42 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "fuzz/explain.h"
 #include "target/defects.h"
 
+#if STACKDRAIN_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 namespace stackdrain {
+namespace {
+
+// Read and cleared by libFuzzer around each input; other engines see a plain array.
+__attribute__((section("__libfuzzer_extra_counters"))) uint8_t state_counters[kStateCounters];
+
+[[maybe_unused]] void print_on_death() {
+  print_stop(stderr, harness_machine(), "a sanitizer");
+}
+void print_on_assertion() {
+  print_stop(stderr, harness_machine(), "the pool's own assertion");
+}
+
+Machine& make_machine() {
+  Machine& machine = *new Machine;  // lives as long as the process
+  machine.count_states(state_counters);
+  on_check_failure = print_on_assertion;
+#if STACKDRAIN_ASAN
+  __sanitizer_set_death_callback(print_on_death);
+#endif
+  return machine;
+}
+
+}  // namespace
+
+Machine& harness_machine() {
+  static Machine& machine = make_machine();
+  return machine;
+}
 
 const PolicyRow* chosen_policy() {
   const char* name = std::getenv("STACKDRAIN_POLICY");

@@ -1,7 +1,10 @@
-// What the environment tells a harness: STACKDRAIN_POLICY and STACKDRAIN_DEFECT name a policy and a planted defect.
-// OSS-Fuzz runs harnesses with neither. A name that is not known ends the process with one line and exit code 2.
+// What harnesses share.
+//
+// STACKDRAIN_POLICY and STACKDRAIN_DEFECT in the environment name a policy and a planted defect; OSS-Fuzz runs
+// harnesses with neither. A name that is not known ends the process with one line and exit code 2.
 #pragma once
 
+#include "fuzz/machine.h"
 #include "target/drain/policies.h"
 
 namespace stackdrain {
@@ -9,5 +12,9 @@ namespace stackdrain {
 // The chosen policy; nullptr if none was chosen.
 const PolicyRow* chosen_policy();
 void plant_chosen_defect();
+
+// The process's one machine. It tells the engine which states a program reached, and when a sanitizer or the pool's own
+// assertion ends the process it says which operation that was.
+Machine& harness_machine();
 
 }  // namespace stackdrain

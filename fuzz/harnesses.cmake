@@ -2,7 +2,7 @@
 if(STACKDRAIN_FUZZ_ENGINE)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_fuzzer.cc)
   add_library(stackdrain_harness STATIC harness.cc)
-  target_link_libraries(stackdrain_harness PUBLIC stackdrain_target)
+  target_link_libraries(stackdrain_harness PUBLIC stackdrain_machine)
   add_executable(encode_program encode_program.cc)
   target_link_libraries(encode_program PRIVATE stackdrain_program)
   foreach(source ${sources})

@@ -79,7 +79,7 @@ const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, Machin
 
 void Machine::run_all() {
   while (next_ < length_ && !checker_.failed() && !model_.deferred.full() && !model_.shrunk.full()) {
-    index_ = next_++;
+    index_ = outer_index_ = next_++;
     const bool host = armed_;
     const size_t nested_end = std::min(length_, next_ + armed_count_);
     armed_ = false;
@@ -89,7 +89,8 @@ void Machine::run_all() {
     if (host && armed_count_ == 0) next_ = std::max(next_, nested_end);  // they ran inside
   }
   if (checker_.failed()) return;
-  index_ = length_;
+  if (next_ < length_) starve();  // the model is full
+  index_ = outer_index_ = length_;
   nested_ = false;
   finish();
 }
@@ -167,7 +168,7 @@ bool Machine::check_after(bool changed_phase) {
 }
 
 void Machine::note(const char* format, ...) {
-  if (observer_ == nullptr) return;
+  if (observer_ == nullptr || !observer_->wants_story()) return;
   va_list arguments;
   va_start(arguments, format);
   std::vsnprintf(outcome_.story.data(), outcome_.story.size(), format, arguments);
@@ -334,7 +335,10 @@ const char* Machine::do_spawn(Operation operation) {
   owner.in_move = true;
   const bool spawned = goroutine(g).spawn(*pool_, proc_, bytes, marking());
   owner.in_move = false;
-  if (!spawned) return "the arena is exhausted";
+  if (!spawned) {
+    starve();
+    return "the arena is exhausted";
+  }
   const Stack stack = goroutine(g).stack();
   if (reuses && stack != owner.stack) checker_.report(Invariant::kB2, "g%u did not reuse the stack it kept", g);
   if (stack.bytes() != bytes) {
@@ -400,6 +404,7 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
                     fresh.bytes(), new_bytes);
   }
   if (grown) expect_move(g, old, RetireWhy::kGrown);
+  if (!grown && new_bytes <= pool_->params().max_stack_bytes) starve();
   note("g%u %s from %zu to %zu bytes", g, grown ? "grew" : "could not grow", old.stack.bytes(), new_bytes);
   return grown;
 }
@@ -562,7 +567,10 @@ const char* Machine::do_heap_alloc(Operation operation) {
   const uint32_t pages = operation.arg(1) + 1;
   const bool zeroed = operation.arg(2) != 0;
   const uintptr_t base = pool_->allocate_heap(pages, zeroed);
-  if (base == 0) return "the arena is exhausted";
+  if (base == 0) {
+    starve();
+    return "the arena is exhausted";
+  }
   const Location at = pool_->locate(base);
   if (at.state != SpanState::kInUse || at.base != base || at.pages != pages) {
     checker_.report(Invariant::kA7, "heap span +0x%" PRIxPTR ": %u pages %s, asked for %u", base - pool_->arena_base(),
@@ -654,6 +662,7 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   }
   if (checker_.failed() || dead || !job.claimed) return true;
   note("m%u: g%u %s", marker, g, kShrinkResultNames[static_cast<size_t>(job.shrink)].data());
+  if (job.shrink == ShrinkResult::kNoMemory) starve();
   if (job.shrink == ShrinkResult::kShrunk) {
     ++verdict_.shrinks;
     const Stack fresh = goroutine(g).stack();
@@ -838,7 +847,9 @@ bool Machine::kill_all() {
 
 void Machine::finish() {
   do_quiesce();
-  if (checker_.failed() || !kill_all()) return;
+  if (checker_.failed()) return;
+  for (uint32_t g = 0; g < kGoroutines; ++g) verdict_.digests[g] = goroutine(g).digest();
+  if (!kill_all()) return;
   for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
   checker_.check_quiescent(true);
 }

@@ -14,6 +14,7 @@
 // left (E6).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +45,8 @@ struct Outcome {
 class MachineObserver {
  public:
   virtual void operation(size_t index, Operation operation, bool nested, const Outcome& outcome) = 0;
+  // False: no story is formatted.
+  virtual bool wants_story() const { return true; }
 
  protected:
   ~MachineObserver() = default;
@@ -56,6 +59,8 @@ inline constexpr size_t kStates = size_t{kCodes} * 2 * 4 * 2 * 2 * 2;
 // ... and one for each two operations done after each other on the same goroutine.
 inline constexpr size_t kStateCounters = kStates + size_t{kCodes} * kCodes * 4;
 
+inline constexpr size_t kNever = ~size_t{0};
+
 struct Verdict {
   bool violated = false;
   Violation violation;
@@ -64,6 +69,12 @@ struct Verdict {
   size_t no_ops = 0;
   uint64_t shrinks = 0;
   uint64_t cycles = 0;
+  // The first operation whose answer depended on how much memory was left, nested ones counted as the one around them;
+  // kNever: none did. Policies hold back different amounts, so they may differ from here on.
+  size_t starved_at = kNever;
+  // Of each goroutine when all is at rest at the program's end, before everything is killed: status, generation, stack
+  // size, frames, contents and records; addresses as distances from hi (G2). Not set if the program was violated.
+  std::array<uint64_t, kGoroutines> digests{};
 };
 
 class Machine final : private YieldHook {
@@ -71,6 +82,8 @@ class Machine final : private YieldHook {
   Machine();
   // Runs the program; the verdict stays valid until the next run.
   const Verdict& run(ProgramView program, const PolicyRow& policy, MachineObserver* observer = nullptr);
+  // Of the last run.
+  const Verdict& verdict() const { return verdict_; }
   // The span map now, one line a span; for reports. Writes at most `capacity` characters; allocates nothing.
   size_t format_span_map(char* buffer, size_t capacity) const;
   // The operation under way or last run, and the program: for a crash handler.
@@ -101,6 +114,7 @@ class Machine final : private YieldHook {
   void run_nested();
   void finish();
   bool check_after(bool changed_phase);
+  void starve() { verdict_.starved_at = std::min(verdict_.starved_at, outer_index_); }
   void count_state(Operation operation, bool held, bool held_of_it);
   void held_pointers(Operation operation, bool& any, bool& of_it) const;
   const char* execute(Operation operation);
@@ -171,6 +185,7 @@ class Machine final : private YieldHook {
   ProgramView program_{nullptr, 0};
   size_t length_ = 0;
   size_t index_ = 0;
+  size_t outer_index_ = 0;  // index_, or of the operation around it
   size_t next_ = 0;
   bool running_ = false;
   bool concurrent_ = false;

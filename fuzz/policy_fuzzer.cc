@@ -10,36 +10,14 @@
 
 #include "fuzz/explain.h"
 #include "fuzz/harness.h"
-#include "fuzz/machine.h"
-#include "target/drain/policies.h"
-
-#if STACKDRAIN_ASAN
-#include <sanitizer/common_interface_defs.h>
-#endif
 
 namespace stackdrain {
 namespace {
 
-// Read and cleared by libFuzzer around each input; other engines see a plain array.
-__attribute__((section("__libfuzzer_extra_counters"))) uint8_t state_counters[kStateCounters];
-
-Machine& machine() {
-  static Machine& instance = *new Machine;  // lives as long as the process
-  return instance;
-}
-
-// When a sanitizer or the pool's own assertion, not the checker, stops the process: say which operation that was.
-[[maybe_unused]] void print_on_death() {
-  print_stop(stderr, machine(), "a sanitizer");
-}
-void print_on_assertion() {
-  print_stop(stderr, machine(), "the pool's own assertion");
-}
-
 void run(ProgramView program, const PolicyRow& policy) {
-  const Verdict& verdict = machine().run(program, policy);
+  const Verdict& verdict = harness_machine().run(program, policy);
   if (!verdict.violated) return;
-  print_finding(stderr, program, policy, verdict, machine());
+  print_finding(stderr, program, policy, verdict, harness_machine());
   std::abort();
 }
 
@@ -52,11 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   stackdrain::plant_chosen_defect();
   stackdrain::chosen_policy();
-  stackdrain::machine().count_states(stackdrain::state_counters);
-  stackdrain::on_check_failure = stackdrain::print_on_assertion;
-#if STACKDRAIN_ASAN
-  __sanitizer_set_death_callback(stackdrain::print_on_death);
-#endif
+  stackdrain::harness_machine();
   return 0;
 }
 

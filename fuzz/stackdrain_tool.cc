@@ -14,6 +14,7 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
+#include "fuzz/differential.h"
 #include "fuzz/explain.h"
 #include "fuzz/machine.h"
 #include "fuzz/replay_tool.h"
@@ -123,8 +124,47 @@ std::vector<Expectation> read_expectations(const std::string& path) {
   return expectations;
 }
 
+// The policy's name, where a policy is named, for a run of all sound ones against each other.
+constexpr std::string_view kDifferential = "differential";
+
+Differential& differential() {
+  static Differential& instance = *new Differential(machine());  // lives as long as the process
+  return instance;
+}
+
+// What a program comes to: "pass", or the invariant.
+std::string outcome_of(const Difference& difference) {
+  if (!difference.found()) return "pass";
+  return std::string(id_of(difference.by_itself ? machine().verdict().violation.invariant : Invariant::kG2));
+}
+
+bool meets_differential(const std::string& path, const std::vector<uint8_t>& bytes, const Expectation& expectation) {
+  const Difference& difference = differential().run({bytes.data(), bytes.size()});
+  const std::string got = outcome_of(difference);
+  for (const std::string& wanted : expectation.verdicts) {
+    if (wanted == got) return true;
+  }
+  std::printf("%s: differential: expected %s, got %s: %s\n", path.c_str(), expectation.verdicts[0].c_str(), got.c_str(),
+              difference.message.data());
+  return false;
+}
+
+int explain_differential(const std::vector<uint8_t>& bytes) {
+  const ProgramView program(bytes.data(), bytes.size());
+  const Difference& difference = differential().run(program);
+  if (!difference.found()) {
+    std::printf("every sound policy passes, and a program sees no difference: %zu operations\n", program.size());
+    return 0;
+  }
+  if (!difference.by_itself) explain(stdout, machine(), program, *difference.left);
+  if (!difference.by_itself) explain(stdout, machine(), program, *difference.right);
+  print_difference(stdout, program, difference, machine());
+  return 1;
+}
+
 bool meets(const std::string& path, const std::vector<uint8_t>& bytes, const Expectation& expectation) {
   plant_defect(expectation.defect.empty() ? "none" : expectation.defect);
+  if (expectation.policy == kDifferential) return meets_differential(path, bytes, expectation);
   bool all = true;
   for (const PolicyRow* policy : choose_policies(expectation.policy)) {
     const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, *policy);
@@ -176,6 +216,7 @@ int explain_verb(const Arguments& files) {
   plant_defect(absl::GetFlag(FLAGS_defect));
   const std::vector<uint8_t> bytes = read_program(files[0]);
   const std::string chosen = absl::GetFlag(FLAGS_policy);
+  if (chosen == kDifferential) return explain_differential(bytes);
   bool passes = true;
   for (const PolicyRow* policy : choose_policies(chosen.empty() ? "sound" : chosen)) {
     passes = !explain(stdout, machine(), {bytes.data(), bytes.size()}, *policy).violated && passes;

@@ -42,6 +42,8 @@ namespace stackdrain {
     "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                        \
   X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5")       \
   X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3")                   \
+  X(kShrinkSkippedWhileHeld, "shrink-skipped-while-held", "-",                                                         \
+    "a marker skips a shrink while stacks are deferred: what a program sees depends on the policy", "G2")              \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \
     "C3 C2 B1 A4 E2")                                                                                                  \
   X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")    \

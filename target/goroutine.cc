@@ -160,6 +160,7 @@ ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
   const size_t counted = used() + (params.shrink_counts_guard ? params.guard_bytes : 0);
   const bool allowed = planted(Defect::kShrinkIgnoresGuard) ? used() <= bytes / 2 : counted < bytes / 4;
   if (!allowed) return ShrinkResult::kInUse;
+  if (planted(Defect::kShrinkSkippedWhileHeld) && pool.stats().held_stacks != 0) return ShrinkResult::kRefused;
   GoStatus was;
   if (!claim_for_copy(was)) return ShrinkResult::kRefused;
   const Stack fresh = pool.allocate(kNoProc, bytes / 2);
@@ -253,6 +254,19 @@ bool Goroutine::send(uint64_t value) {
   }
   observers_.fetch_sub(1, std::memory_order_acq_rel);
   return elem != 0;
+}
+
+uint64_t Goroutine::digest() const {
+  uint64_t hash = mix(id_ + 1);
+  const auto add = [&hash](uint64_t value) { hash = mix(hash ^ value) + 1; };
+  const auto add_address = [&](uintptr_t address) { add(stack_.contains(address) ? stack_.hi - address : address); };
+  add(static_cast<uint64_t>(status()));
+  add(generation_);
+  add(stack_.bytes());
+  for (const auto& root : roots_) add_address(root.load(std::memory_order_relaxed));
+  if (!alive()) return hash;
+  for (uintptr_t at = sp_; at < stack_.hi; at += sizeof(uint64_t)) add_address(word(at));
+  return hash;
 }
 
 void Goroutine::push_record(RootKind kind) {

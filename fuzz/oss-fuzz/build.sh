@@ -19,17 +19,13 @@ for source in "$source_dir"/fuzz/*_fuzzer.cc; do
   rm -rf "$seeds"
   mkdir -p "$seeds"
   # The encoder links the standard library only, as the harnesses do, so any compiler that builds them builds it.
-  folders=("$source_dir/corpus/$fuzzer")
-  if grep -q STACKDRAIN_POLICY "$source"; then folders+=("$source_dir/corpus/regressions"); fi
-  for folder in "${folders[@]}"; do
-    for seed in "$folder"/*; do
-      case "$seed" in
-        *.ops) "$WORK/build/fuzz/encode_program" "$seed" "$seeds/$(basename "$seed" .ops)" ;;
-        *.md | *\*) ;;
-        *) cp "$seed" "$seeds/" ;;
-      esac
+  if grep -q ProgramView "$source"; then
+    for seed in "$source_dir"/corpus/*/*.ops; do
+      "$WORK/build/fuzz/encode_program" "$seed" "$seeds/$(basename "$seed" .ops)"
     done
-  done
+  else
+    find "$source_dir/corpus/$fuzzer" -type f ! -name '*.md' -exec cp {} "$seeds/" \;
+  fi
   (cd "$seeds" && cmake -E tar cf "$OUT/${fuzzer}_seed_corpus.zip" --format=zip .)
   if [ -e "$source_dir/fuzz/$fuzzer.dict" ]; then
     cp "$source_dir/fuzz/$fuzzer.dict" "$OUT/$fuzzer.dict"
