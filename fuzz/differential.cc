@@ -68,9 +68,9 @@ const Difference& Differential::run(ProgramView program) {
 
 void Differential::compare(ProgramView program, const PolicyRow& policy, const Verdict& verdict) {
   const size_t length = std::min(program.size(), kMaxOperations);
-  const size_t comparable =
-      std::min({first_.comparable, other_.comparable, first_verdict_.starved_at, verdict.starved_at, length});
-  for (size_t i = 0; i < comparable; ++i) {
+  const size_t may_differ_from =
+      std::min({first_.comparable, other_.comparable, first_verdict_.starved_at, verdict.starved_at});
+  for (size_t i = 0; i < std::min(may_differ_from, length); ++i) {
     if (program[i].op() == Op::kDrain || same_answer(first_.no_op[i], other_.no_op[i])) continue;
     difference_.right = &policy;
     difference_.index = i;
@@ -79,7 +79,7 @@ void Differential::compare(ProgramView program, const PolicyRow& policy, const V
                   answer_of(other_.no_op[i]));
     return;
   }
-  if (comparable < length) return;
+  if (may_differ_from != kNever) return;  // even if only what is done at the end was short of memory
   for (uint32_t g = 0; g < kGoroutines; ++g) {
     if (first_verdict_.digests[g] == verdict.digests[g]) continue;
     difference_.right = &policy;

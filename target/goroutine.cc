@@ -265,7 +265,14 @@ uint64_t Goroutine::digest() const {
   add(stack_.bytes());
   for (const auto& root : roots_) add_address(root.load(std::memory_order_relaxed));
   if (!alive()) return hash;
-  for (uintptr_t at = sp_; at < stack_.hi; at += sizeof(uint64_t)) add_address(word(at));
+  for (uintptr_t link = frame_; link != 0; link = word(link)) {
+    add_address(word(link));
+    add_address(word(word_at(link, FrameWord::kSlot)));
+    add(word(word_at(link, FrameWord::kSize)));
+    add(word(word_at(link, FrameWord::kValue)));
+    add(word(word_at(link, FrameWord::kSelectDone)));
+  }
+  for (uintptr_t line = sp_; line < stack_.hi; line += kLine) add(word(line));
   return hash;
 }
 

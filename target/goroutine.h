@@ -109,8 +109,8 @@ class Goroutine {
   // False if this cycle's scan was claimed before.
   bool claim_scan(uint32_t cycle) { return scanned_cycle_.exchange(cycle, std::memory_order_acq_rel) != cycle; }
 
-  // Of all that a program can see of it, wherever its stack lies: status, life, size, frames with their words, records;
-  // addresses into the stack as distances from hi. Nobody may run it meanwhile.
+  // Of all that was written into it, wherever its stack lies: status, life, size, the frames' words and patterns,
+  // records; addresses into the stack as distances from hi. Nobody may run it meanwhile.
   uint64_t digest() const;
 
   uint32_t id() const { return id_; }
