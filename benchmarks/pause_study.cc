@@ -212,7 +212,7 @@ class Study {
     }
     sleep_until(restarted + kAfterRestartNs);
     world_.stop();
-    collect(split, restarted, over_at, drain_cpu_ns, pending);
+    collect(split, {asked, restarting, restarted}, over_at, drain_cpu_ns, pending);
     split.stop_ns = static_cast<double>(stopped - asked);
     split.mark_ns = static_cast<double>(marked - stopped);
     split.drain_ns = static_cast<double>(drained - drain_began);
@@ -245,24 +245,32 @@ class Study {
     if (left > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(left));
   }
 
+  // When a cycle's pause was asked for, when the call that ends it began and when that returned. On a busy machine
+  // mutators may have done much, and even drained all, before it returns.
+  struct Moments {
+    int64_t asked;
+    int64_t restarting;
+    int64_t restarted;
+  };
+
   // With the world stopped again: what the mutators felt.
-  void collect(PauseSplit& split, int64_t restarted, int64_t over_at, double drain_cpu_ns, bool pending) {
-    int64_t last_resumed = restarted;
+  void collect(PauseSplit& split, Moments at, int64_t over_at, double drain_cpu_ns, bool pending) {
+    int64_t last_resumed = at.restarted;
     int64_t worst = 0;
     for (const MutatorRecord& record : records_) {
-      last_resumed = std::max(last_resumed, resumed_first(record, restarted));
+      last_resumed = std::max(last_resumed, resumed_first(record, at.restarted));
       worst = std::max(worst, record.worst_ns);
       drain_cpu_ns += static_cast<double>(record.drain_cpu_ns);
       over_at = std::max(over_at, record.drain_over_at);
     }
-    split.resumed_ns = static_cast<double>(last_resumed - restarted);
+    split.resumed_ns = static_cast<double>(last_resumed - at.restarted);
     result_.stall_ns.push_back(static_cast<double>(worst));
     result_.drain_cpu_ns.push_back(drain_cpu_ns);
     const bool seen_over = over_at != 0;
-    const double over = seen_over ? static_cast<double>(over_at - restarted) : static_cast<double>(kAfterRestartNs);
-    result_.drain_over_ns.push_back(pending ? over : 0);
+    if (!seen_over) over_at = at.restarted + kAfterRestartNs;
+    result_.drain_over_ns.push_back(pending ? static_cast<double>(over_at - at.restarting) : 0);
     if (pending && case_.variant.by_mutators) {
-      result_.held.emplace_back(result_.held.back().first + over, seen_over ? 0 : pool_->stats().held_bytes);
+      result_.held.emplace_back(static_cast<double>(over_at - at.asked), seen_over ? 0 : pool_->stats().held_bytes);
     }
     for (MutatorRecord& record : records_) {
       kept_.merge(record.latency);

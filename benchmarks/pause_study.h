@@ -44,7 +44,7 @@ struct PauseSplit {
 struct PauseResult {
   std::vector<PauseSplit> splits;
   std::vector<double> drain_cpu_ns;   // of the drain, wherever it ran
-  std::vector<double> drain_over_ns;  // from the restart until nothing is deferred; 0 if it was in the pause
+  std::vector<double> drain_over_ns;  // from the call that restarts until nothing is deferred; 0 if it was in the pause
   std::vector<double> stall_ns;       // worst single allocation or free after the restart
   Histogram latency;                  // of one allocation and one free
   Histogram hiccup;                   // gaps between two readings of the clock, same threads, no pool

@@ -337,10 +337,17 @@ void ReferencePool::Batch::release(Stack stack) SD_NO_ANALYSIS {
   pool_.pool_give(stack.lo, order);
 }
 
-// Every order's lock, in ascending order; nobody else takes two.
+void ReferencePool::lock_all() SD_NO_ANALYSIS {
+  for (size_t i = 0; i < lock_count(); ++i) locks_[i].lock();
+  count_locks(lock_count());
+}
+
+void ReferencePool::unlock_all() SD_NO_ANALYSIS {
+  for (size_t i = lock_count(); i-- > 0;) locks_[i].unlock();
+}
+
 ReferencePool::Sweep::Sweep(ReferencePool& pool) SD_NO_ANALYSIS : pool_(pool) {
-  for (size_t i = 0; i < pool.lock_count(); ++i) pool.locks_[i].lock();
-  pool.count_locks(pool.lock_count());
+  pool.lock_all();
 }
 
 void ReferencePool::Sweep::give(Span* span, uint32_t units) {
@@ -363,7 +370,7 @@ void ReferencePool::Sweep::give(Span* span, uint32_t units) {
 void ReferencePool::Sweep::finish() SD_NO_ANALYSIS {
   if (!held_) return;
   if (first_ != nullptr) pool_.heap_.free_ascending(first_);
-  for (size_t i = pool_.lock_count(); i-- > 0;) pool_.locks_[i].unlock();
+  pool_.unlock_all();
   held_ = false;
 }
 

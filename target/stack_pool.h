@@ -34,6 +34,7 @@ namespace stackdrain {
 class ReferencePool {
  public:
   explicit ReferencePool(Arena& arena) : heap_(arena) { ReferencePool::reset(PoolParams{}); }
+  virtual ~ReferencePool() = default;
   ReferencePool(const ReferencePool&) = delete;
   ReferencePool& operator=(const ReferencePool&) = delete;
 
@@ -109,6 +110,20 @@ class ReferencePool {
   // Bytes of empty spans and reserved large stacks that keep_empty() holds back.
   uint64_t kept_bytes() const { return kept_bytes_.load(std::memory_order_relaxed); }
 
+  // How an order's free slots are kept: here in lists of spans with links in the slots. A policy may keep them
+  // otherwise; these are off the caches' fast path. Under the order's lock, which the analysis can't name because which
+  // one it is depends on LockPlan. A free slot, from a new span if there is none; 0 when the arena is exhausted.
+  virtual uintptr_t pool_take(int order) SD_NO_ANALYSIS;
+  virtual void pool_give(uintptr_t lo, int order) SD_NO_ANALYSIS;
+  // The rest is called without a lock.
+  virtual size_t release_empty_of(int order);
+  virtual void walk_orders(WalkVisitor& visitor) const;
+
+  bool is_small(size_t bytes) const { return order_of(bytes) < params_.orders; }
+  // Every order's lock, in ascending order; nobody else takes two.
+  void lock_all() SD_NO_ANALYSIS;
+  void unlock_all() SD_NO_ANALYSIS;
+
   PageHeap heap_;
 
  private:
@@ -119,19 +134,14 @@ class ReferencePool {
     SpanLinks partial;  // spans with at least one free slot
   };
 
-  bool is_small(size_t bytes) const { return order_of(bytes) < params_.orders; }
   size_t lock_index(int order) const { return params_.locks == LockPlan::kOneLock ? 0 : static_cast<size_t>(order); }
   Mutex& lock_of(int order) const { return locks_[lock_index(order)]; }
   StackCache* cache_of(Proc proc);
   void count_locks(uint64_t n) { locks_taken_.fetch_add(n, std::memory_order_relaxed); }
 
-  // Under the order's lock, which the analysis can't name because which one it is depends on LockPlan.
-  uintptr_t pool_take(int order) SD_NO_ANALYSIS;
-  void pool_give(uintptr_t lo, int order) SD_NO_ANALYSIS;
   uintptr_t take_slot(Span& span);
   size_t lock_count() const { return params_.locks == LockPlan::kOneLock ? 1 : static_cast<size_t>(params_.orders); }
   Span* carve_span(int order) SD_NO_ANALYSIS;
-  size_t release_empty_of(int order);
 
   Stack allocate_large(size_t bytes);
   Span* take_reserved(uint32_t pages) SD_EXCLUDES(reserve_mutex_);
@@ -139,7 +149,6 @@ class ReferencePool {
   size_t release_reserve() SD_EXCLUDES(reserve_mutex_);
   void refill(CacheList& list, int order);
   void release_down_to(CacheList& list, int order, size_t keep_bytes);
-  void walk_orders(WalkVisitor& visitor) const;
   void walk_slots(const Span& span, WalkVisitor& visitor) const;
   void walk_caches(WalkVisitor& visitor) const;
   void walk_reserve(WalkVisitor& visitor) const;

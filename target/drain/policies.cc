@@ -36,6 +36,11 @@ constexpr PolicyRow kPolicies[] = {
      .origin = "ours",
      .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true},
      .make = make_sorted_batch},
+    {.name = "bitmap",
+     .summary = "bits outside the stacks, reusable at once; empty spans leave in short steps after the restart",
+     .origin = "ours",
+     .claims = {.concurrent_mark = true, .strong_a2 = true, .keeps_empty_spans = true},
+     .make = make_bitmap},
 };
 
 }  // namespace

@@ -14,5 +14,6 @@ std::unique_ptr<AnyPool> make_after_restart(Arena& arena);
 std::unique_ptr<AnyPool> make_span_in_pause(Arena& arena);
 std::unique_ptr<AnyPool> make_span_after_restart(Arena& arena);
 std::unique_ptr<AnyPool> make_sorted_batch(Arena& arena);
+std::unique_ptr<AnyPool> make_bitmap(Arena& arena);
 
 }  // namespace stackdrain

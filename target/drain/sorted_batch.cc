@@ -12,42 +12,17 @@
 // Thread-safety: markers retire at once; the addition gives each its own note. Relaxed is enough: end_mark runs when
 // every marker is done, and whoever waited for them (join, or the safepoint's lock) made their stores visible.
 // Locks: all order locks for the drain, then the page heap's once.
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cstdio>
-#include <cstdlib>
 
 #include "target/drain/deferring.h"
 #include "target/drain/policy_list.h"
+#include "target/drain/units.h"
 #include "target/yield.h"
 
 namespace stackdrain {
 namespace {
-
-constexpr uint32_t kUnitsPerPage = kPageBytes / kMinStackBytes;
-constexpr uint32_t kUnitsPerSpan = kPoolSpanBytes / kMinStackBytes;
-
-// Memory of its own, zero, which the system provides when it is touched.
-template <class T>
-class Table {
- public:
-  explicit Table(size_t count) : bytes_(count * sizeof(T)) {
-    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    STACKDRAIN_CHECK(memory != MAP_FAILED, "cannot reserve a policy's tables; use a smaller arena");
-    items_ = static_cast<T*>(memory);
-  }
-  ~Table() { munmap(items_, bytes_); }
-  Table(const Table&) = delete;
-  Table& operator=(const Table&) = delete;
-  T& operator[](size_t index) const { return items_[index]; }
-
- private:
-  T* items_;
-  size_t bytes_;
-};
 
 class SortedBatchPool : public DeferringPool {
  public:
