@@ -124,8 +124,9 @@ class BitmapPool : public ReferencePool {
     keep_empty(true);  // large ones; small ones stay because marking() says so
   }
 
-  void retire(Proc proc, Stack stack, RetireWhy) {
+  void retire(Proc proc, Stack stack, RetireWhy why) {
     yield_point(Yield::kRetire);
+    if (planted(Defect::kImmediateFree) && why == RetireWhy::kShrunk) keep_empty(false);
     if (!marking() || !is_small(stack.bytes())) {
       free(proc, stack);
       return;
@@ -136,6 +137,7 @@ class BitmapPool : public ReferencePool {
     pending_.word(unit / kWordBits).fetch_or(Bits::mask(unit), std::memory_order_seq_cst);
     offer(order_of(stack.bytes()), unit / kWordBits);
     if (!dirty_.test(unit / kWordBits)) dirty_.set(unit / kWordBits);
+    if (planted(Defect::kQ5DrainWhileMarking)) step(~size_t{0});
   }
 
   void end_mark() {
@@ -347,11 +349,12 @@ class BitmapPool : public ReferencePool {
     Span* last = nullptr;
     size_t done = 0;
     for (; words_left > 0 && (cursor_ = dirty_.next(cursor_, end)) < end; --words_left) {
+      dirty_.clear(cursor_);
+      if (planted(Defect::kQ7LastNodeSkipped) && dirty_.next(cursor_, end) == end) continue;
       done += settle(cursor_);
       collect_empty(cursor_, first, last, done);
-      dirty_.clear(cursor_);
     }
-    if (cursor_ >= end) pass_.store(false, std::memory_order_release);
+    if (cursor_ >= end || planted(Defect::kQ10BudgetNeverResumes)) pass_.store(false, std::memory_order_release);
     if (first != nullptr) heap_.free_ascending(first);
     const bool over = cursor_ >= end;
     unlock_all();
