@@ -25,24 +25,25 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   MutexLock lock(mutex_);
   const uintptr_t base = arena_.base();
   asan_unpoison(base, mapped_bytes());
+  const uint32_t mapped = mapped_pages_.load(std::memory_order_relaxed);
   size_t dirty_pages = 0;
-  for (uint32_t page = 0; page < mapped_pages_; ++page) dirty_pages += arena_.dirty()[page];
+  for (uint32_t page = 0; page < mapped; ++page) dirty_pages += arena_.dirty()[page];
   if (bytes_of(dirty_pages) > kClearByHandBytes) {
     madvise(reinterpret_cast<void*>(base), mapped_bytes(), MADV_DONTNEED);
   } else {
-    for (uint32_t page = 0; page < mapped_pages_; ++page) {
+    for (uint32_t page = 0; page < mapped; ++page) {
       if (arena_.dirty()[page] != 0) std::memset(reinterpret_cast<void*>(arena_.address_of(page)), 0, kPageBytes);
     }
   }
-  std::memset(arena_.dirty(), 0, mapped_pages_);
-  std::memset(static_cast<void*>(arena_.page_map()), 0, mapped_pages_ * sizeof(std::atomic<uint32_t>));
+  std::memset(arena_.dirty(), 0, mapped);
+  std::memset(static_cast<void*>(arena_.page_map()), 0, mapped * sizeof(std::atomic<uint32_t>));
   std::memset(static_cast<void*>(arena_.spans()), 0, (descriptors_used_ + size_t{1}) * sizeof(Span));
   for (SpanLinks& list : free_) list.clear();
   non_empty_ = {};
   spare_ = nullptr;
   descriptors_used_ = 0;
   generation_ = 0;
-  mapped_pages_ = 0;
+  mapped_pages_.store(0, std::memory_order_relaxed);
   page_limit_ = page_limit == 0 ? arena_.pages() : std::min(page_limit, arena_.pages());
   grow_pages_ = std::max(uint32_t{1}, static_cast<uint32_t>(grow_chunk_bytes >> kPageShift));
   accounts_ = {};
@@ -100,15 +101,16 @@ Span* PageHeap::best_fit(uint32_t pages) {
 }
 
 bool PageHeap::grow(uint32_t pages) {
-  const uint32_t left = page_limit_ - mapped_pages_;
+  const uint32_t mapped = mapped_pages_.load(std::memory_order_relaxed);
+  const uint32_t left = page_limit_ - mapped;
   if (left < pages) return false;
   const uint32_t more = std::min(left, std::max(pages, grow_pages_));
   Span* span = new_descriptor();
-  span->first_page.store(mapped_pages_, std::memory_order_relaxed);
+  span->first_page.store(mapped, std::memory_order_relaxed);
   span->pages.store(more, std::memory_order_relaxed);
   span->needs_zero = false;
   span->released = false;
-  mapped_pages_ += more;
+  mapped_pages_.store(mapped + more, std::memory_order_relaxed);
   asan_poison(base_of(*span), bytes_of(more));
   accounts_.system_bytes += bytes_of(more);
   accounts_.idle_bytes += bytes_of(more);

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -65,7 +66,9 @@ class PageHeap {
   Location locate(uintptr_t address) const;
 
   HeapAccounts accounts() const SD_EXCLUDES(mutex_);
-  size_t mapped_bytes() const { return static_cast<size_t>(mapped_pages_) << kPageShift; }
+  size_t mapped_bytes() const {
+    return static_cast<size_t>(mapped_pages_.load(std::memory_order_relaxed)) << kPageShift;
+  }
   // Spans in address order, then faults. World stopped.
   void walk(WalkVisitor& visitor) const SD_EXCLUDES(mutex_);
 
@@ -101,7 +104,9 @@ class PageHeap {
   uint32_t generation_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t page_limit_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t grow_pages_ SD_GUARDED_BY(mutex_) = 0;
-  uint32_t mapped_pages_ = 0;  // written under mutex_, read with the world stopped
+  // Written under mutex_. Read without it by who only needs what covers spans that it knows: whoever got those from the
+  // heap, under this lock, has handed them on under another.
+  std::atomic<uint32_t> mapped_pages_{0};
   mutable HeapAccounts accounts_ SD_GUARDED_BY(mutex_);
 };
 
