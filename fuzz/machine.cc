@@ -55,6 +55,9 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   host_ = {};
   nested_ = armed_ = live_hook_ = false;
   since_walk_ = 0;
+  points_reached_ = 0;
+  watch_ = Watch::kUsual;
+  alternatives_ = nullptr;
 }
 
 const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, MachineObserver* observer) {
@@ -79,19 +82,24 @@ const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, Machin
 
 void Machine::run_all() {
   while (next_ < length_ && !checker_.failed() && !model_.deferred.full() && !model_.shrunk.full()) {
-    index_ = next_++;
-    const bool host = armed_;
-    const size_t nested_end = std::min(length_, next_ + armed_count_);
-    armed_ = false;
-    live_hook_ = host;
-    run_one(index_);
-    live_hook_ = false;
-    if (host && armed_count_ == 0) next_ = std::max(next_, nested_end);  // they ran inside
+    run_next();
   }
   if (checker_.failed()) return;
   index_ = length_;
   nested_ = false;
   finish();
+}
+
+// The next operation, and what runs inside it.
+void Machine::run_next() {
+  index_ = next_++;
+  const bool host = armed_;
+  const size_t nested_end = std::min(length_, next_ + armed_count_);
+  armed_ = false;
+  live_hook_ = host;
+  run_one(index_);
+  live_hook_ = false;
+  if (host && armed_count_ == 0) next_ = std::max(next_, nested_end);  // they ran inside
 }
 
 void Machine::run_one(size_t index) {
@@ -103,7 +111,9 @@ void Machine::run_one(size_t index) {
   outcome_.no_op = operation.reserved() ? "a reserved code" : execute(operation);
   if (state_counters_ != nullptr) count_state(operation, held, held_of_it);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
-  if (outcome_.no_op == nullptr) check_after(false);  // a no-op changed nothing
+  if (outcome_.no_op == nullptr && watch_ != Watch::kNothing) {  // a no-op changed nothing
+    check_after(watch_ == Watch::kEverything);
+  }
   if (observer_ != nullptr) observer_->operation(index, operation, nested_, outcome_);
 }
 
@@ -136,6 +146,7 @@ void Machine::count_state(Operation operation, bool held, bool held_of_it) {
 
 // Reached by the host: the armed operations run here, once.
 void Machine::at(Yield point) {
+  if (!nested_) points_reached_ |= uint32_t{1} << static_cast<uint32_t>(point);
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
   run_nested();
@@ -150,7 +161,9 @@ void Machine::run_nested() {
   checker_.check_step(true);
   for (size_t i = first; i < end && !checker_.failed(); ++i) {
     index_ = i;
-    run_one(i);
+    do {
+      run_one(i);
+    } while (alternatives_ != nullptr && outcome_.no_op != nullptr && alternatives_->next(i));
   }
   nested_ = false;
   if (!checker_.failed()) index_ = host_index;
@@ -158,9 +171,9 @@ void Machine::run_nested() {
   outcome_ = host_outcome;
 }
 
-bool Machine::check_after(bool changed_phase) {
+bool Machine::check_after(bool walk) {
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
-  const bool due = changed_phase || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
+  const bool due = walk || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
   if (!due && ++since_walk_ < kWalkEvery) return true;
   since_walk_ = 0;
   return checker_.check_walk();

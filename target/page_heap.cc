@@ -320,6 +320,23 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     page += span.page_count();
   }
   walk_free_lists(visitor);
+  if (visitor.wants_hidden()) tell_hidden(visitor);
+}
+
+// Free spans in the order in which their lists would issue them, which of their pages are not zero though they say so,
+// and what recycled descriptors carry into their next life.
+void PageHeap::tell_hidden(WalkVisitor& visitor) const {
+  for (const SpanLinks& list : free_) {
+    for (const Span* span = list.front(); span != nullptr; span = span->next) {
+      visitor.hidden(uint64_t{span->first()} << 2 | (span->released ? 1 : 0));
+      for (uint32_t page = span->first(); page < span->first() + span->page_count(); ++page) {
+        if (!span->needs_zero && !span->released && arena_.dirty()[page] != 0) visitor.hidden(uint64_t{page} << 2 | 2);
+      }
+    }
+  }
+  for (const Span* span = spare_; span != nullptr; span = span->next) {
+    if (span->limit != 0 || span->free_list != 0) visitor.hidden((span->limit - arena_.base()) | 3);
+  }
 }
 
 void PageHeap::walk_free_lists(WalkVisitor& visitor) const {

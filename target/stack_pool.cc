@@ -362,6 +362,9 @@ void ReferencePool::walk(WalkVisitor& visitor) const {
   walk_orders(visitor);
   walk_caches(visitor);
   walk_reserve(visitor);
+  if (!visitor.wants_hidden()) return;
+  visitor.hidden(keep_empty_.load(std::memory_order_relaxed) ? 1 : 0);
+  visitor.hidden(kept_bytes());
 }
 
 void ReferencePool::walk_slots(const Span& span, WalkVisitor& visitor) const {
