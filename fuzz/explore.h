@@ -94,6 +94,7 @@ class Explorer {
   // For when something else than the checker ends the process: the program under way, and what was done before it.
   std::vector<Operation> current() const;
   ExploreResult so_far() const;
+  uint64_t steps() const { return layer_.transitions + layer_.refused; }
 
  private:
   // How a state was reached first. A letter, or three: `at`, host, inside.

@@ -1,10 +1,17 @@
 #include "fuzz/explore_tool.h"
 
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
 #include <cinttypes>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "fuzz/explore.h"
@@ -20,6 +27,7 @@ struct Running {
   const ExploreWorld* world = nullptr;
   const PolicyRow* policy = nullptr;
   const ExploreOptions* options = nullptr;
+  size_t* shortest = nullptr;  // of all counterexamples so far; shared by all workers
 };
 Running running;
 std::atomic<bool> stop_asked{false};
@@ -131,7 +139,10 @@ void print_json(const Running& what, const ExploreResult& result, const Finding*
 }
 
 void tell(const Running& what, const ExploreResult& result, const Finding* finding) {
-  if (finding != nullptr && what.options->out != "-") write_file(what.options->out, finding->program);
+  if (finding != nullptr && finding->length < *what.shortest) {
+    *what.shortest = finding->length;
+    if (what.options->out != "-") write_file(what.options->out, finding->program);
+  }
   if (what.options->json) {
     print_json(what, result, finding);
     return;
@@ -141,12 +152,12 @@ void tell(const Running& what, const ExploreResult& result, const Finding* findi
   std::fflush(stdout);
 }
 
-// The pool's own assertion, or a signal, ends the process in the middle of a program: that is a counterexample too, and
+// The pool's own assertion, or a signal, ends the worker in the middle of a program: that is a counterexample too, and
 // a shortest one, because lengths are gone through in order. As in any crash handler, what is printed is not
 // guaranteed.
 [[noreturn]] void stopped_by(const char* what) {
   const std::vector<Operation> program = running.explorer->current();
-  Finding finding{text_of(program), program.size() - 1, "none", std::string("stopped by ") + what, true};
+  const Finding finding{text_of(program), program.size() - 1, "none", std::string("stopped by ") + what, true};
   ExploreResult result = running.explorer->so_far();
   result.end = ExploreEnd::kCounterexample;
   tell(running, result, &finding);
@@ -161,13 +172,23 @@ void on_interrupt(int) {
   stop_asked.store(true, std::memory_order_relaxed);
 }
 
+// An operation takes microseconds, so one that is under way at two alarms never ends (F4).
+constexpr unsigned kAlarmSeconds = 10;
+void on_alarm(int) {
+  static uint64_t before = UINT64_MAX;
+  const uint64_t done = running.explorer->steps();
+  if (done == before) stopped_by("an operation that does not end");
+  before = done;
+  alarm(kAlarmSeconds);
+}
+
 void watch_signals() {
-  std::signal(SIGINT, on_interrupt);
-  std::signal(SIGTERM, on_interrupt);
 #if !STACKDRAIN_ASAN
   std::signal(SIGSEGV, on_fatal_signal);
   std::signal(SIGBUS, on_fatal_signal);
 #endif
+  std::signal(SIGALRM, on_alarm);
+  alarm(kAlarmSeconds);
   on_check_failure = +[] { stopped_by("the pool's own assertion"); };
 }
 
@@ -192,12 +213,50 @@ std::vector<const ExploreWorld*> choose_worlds(const std::string& name) {
 }
 
 void print_world(const ExploreWorld& world) {
+  std::string letters(world.alphabet);
+  for (size_t at = letters.find('\n'); at != std::string::npos; at = letters.find('\n', at)) {
+    letters.replace(at, 1, at + 1 < letters.size() ? "; " : "");
+  }
   std::printf(
-      "world %s: %s\n    %s\n  alphabet: %zu operations, each alone, and each inside each other at each yield point:\n "
-      "   ",
-      world.name.data(), world.summary.data(), world.world.data(), letters_of(world.alphabet).size());
-  for (const char c : world.alphabet) std::printf("%s", c == '\n' ? "; " : std::string(1, c).c_str());
-  std::printf("\n");
+      "world %s: %s\n    %s\n  %zu letters, each alone, and each inside each other at each yield point:\n    %s\n",
+      world.name.data(), world.summary.data(), world.world.data(), letters_of(world.alphabet).size(), letters.c_str());
+}
+
+// One search; what the worker process does. The exit code.
+int explore_one(Machine& machine, const Running& what) {
+  Explorer explorer(machine);
+  running = what;
+  running.explorer = &explorer;
+  watch_signals();
+  const ExploreOptions& options = *what.options;
+  const ExploreResult result = explorer.run(*what.world, *what.policy,
+                                            {options.depth, options.seconds, options.megabytes * 1000000, &stop_asked});
+  alarm(0);
+  if (!result.counterexample.has_value()) {
+    tell(running, result, nullptr);
+    return 0;
+  }
+  const Finding finding = finding_of(machine, *what.policy, *result.counterexample);
+  tell(running, result, &finding);
+  return 1;
+}
+
+// A process of its own for each search: a planted defect may end it in any way, and its memory goes with it.
+int in_worker(Machine& machine, const Running& what) {
+  std::fflush(stdout);
+  const pid_t worker = fork();
+  if (worker < 0) throw InputError(std::string("cannot fork: ") + std::strerror(errno));
+  if (worker == 0) {
+    const int code = explore_one(machine, what);
+    std::fflush(stdout);
+    std::_Exit(code);
+  }
+  int status = 0;
+  while (waitpid(worker, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  std::fprintf(stderr, "stackdrain: the worker was ended by signal %d\n", WTERMSIG(status));
+  return 1;
 }
 
 }  // namespace
@@ -205,30 +264,27 @@ void print_world(const ExploreWorld& world) {
 int explore_verb(Machine& machine, const ExploreOptions& options) {
   const std::vector<const PolicyRow*> rows = choose_policies(options.policy);
   const std::vector<const ExploreWorld*> worlds = choose_worlds(options.world);
-  Explorer explorer(machine);
-  watch_signals();
-  bool found = false;
+  void* shared = mmap(nullptr, sizeof(size_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) throw InputError(std::string("cannot map memory: ") + std::strerror(errno));
+  Running what{.options = &options, .shortest = static_cast<size_t*>(shared)};
+  *what.shortest = SIZE_MAX;
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  int code = 0;
   for (const ExploreWorld* world : worlds) {
     if (!options.json) print_world(*world);
     for (const PolicyRow* policy : rows) {
-      if (stop_asked.load()) return found ? 1 : 0;
-      running = {&explorer, world, policy, &options};
-      if (!options.json)
+      if (stop_asked.load()) return code;
+      what.world = world;
+      what.policy = policy;
+      if (!options.json) {
         std::printf("policy %s%s%s\n", policy->name.data(), options.defect.empty() ? "" : ", defect ",
                     options.defect.c_str());
-      std::fflush(stdout);
-      const ExploreResult result =
-          explorer.run(*world, *policy, {options.depth, options.seconds, options.megabytes * 1000000, &stop_asked});
-      if (!result.counterexample.has_value()) {
-        tell(running, result, nullptr);
-        continue;
       }
-      const Finding finding = finding_of(machine, *policy, *result.counterexample);
-      tell(running, result, &finding);
-      found = true;
+      if (in_worker(machine, what) != 0) code = 1;
     }
   }
-  return found ? 1 : 0;
+  return code;
 }
 
 }  // namespace stackdrain

@@ -347,7 +347,11 @@ const char* Machine::do_spawn(Operation operation) {
   owner.in_move = true;
   const bool spawned = goroutine(g).spawn(*pool_, proc_, bytes, marking());
   owner.in_move = false;
-  if (!spawned) return "the arena is exhausted";
+  if (!spawned && !gives_back) return "the arena is exhausted";
+  if (!spawned) {
+    note("g%u gave its stack back, and the arena is exhausted", g);
+    return nullptr;
+  }
   const Stack stack = goroutine(g).stack();
   if (reuses && stack != owner.stack) checker_.report(Invariant::kB2, "g%u did not reuse the stack it kept", g);
   if (stack.bytes() != bytes) {
@@ -700,10 +704,11 @@ const char* Machine::do_gc_mark(Operation operation) {
   const uint32_t marker = operation.arg(0);
   if (const char* refusal = marker_refusal(marker)) return refusal;
   if (!collector_.jobs_left()) return "no root job is left";
-  for (uint32_t n = operation.arg(1) + 1; n > 0 && collector_.jobs_left() && !checker_.failed(); --n) {
+  const uint32_t jobs = operation.arg(1) + 1;
+  for (uint32_t n = jobs; n > 0 && collector_.jobs_left() && !checker_.failed(); --n) {
     const uint32_t job = collector_.next_job();
     if (job >= kFixedJobs) {
-      if (!marker_job(marker, job - kFixedJobs)) return kBusy;
+      if (!marker_job(marker, job - kFixedJobs)) return n == jobs ? kBusy : nullptr;
       collector_.skip_job();
       continue;
     }

@@ -30,7 +30,7 @@ ABSL_FLAG(bool, json, false, "one machine-readable object instead of a table");
 ABSL_FLAG(bool, names, false, "list: names only, one a line");
 ABSL_FLAG(bool, all_cycles, false, "replay: a row for every cycle");
 ABSL_FLAG(std::string, world, "", "explore: a world of its table; every one if empty");
-ABSL_FLAG(uint32_t, depth, 5, "explore: the longest program");
+ABSL_FLAG(uint32_t, depth, 6, "explore: the longest program");
 ABSL_FLAG(double, seconds, 0, "explore: a bound for each policy and world; 0 is none");
 ABSL_FLAG(uint32_t, megabytes, 2000, "explore: a bound for what is kept; 0 is none");
 
