@@ -13,31 +13,43 @@ constexpr ExploreWorld kExploreWorlds[] = {
      .summary = "the seed's own: two markers, the mutators stopped while they run",
      .world = "world seed orders=3 locks=one stopped procs=1 arena=1M hold=each",
      .goroutines = 2,
+     .markers = 2,
      .alphabet = "spawn g0 2K\nspawn g0 4K\nspawn g0 16K\nspawn g1 4K\nspawn g1 16K\n"
                  "exit g0\nexit g1\ncall g0 1664\ncall g1 1664\nreturn g0 1\ngrow g0\ngrow g1\n"
                  "block g0 recv\nblock g1 select\nwake g0\nwake g1\nsend g0 1\npush g0 both\nstatus g1 syscall\n"
                  "heap-alloc h0 1 dirty\nheap-alloc h1 2 zeroed\nheap-free h0\nflush p0\n"
-                 "gc-begin 2\ngc-mark m0 5\nshrink m0 g0\nshrink m1 g0\nshrink m0 g1\nshrink m1 g1\n"
-                 "load m0 g0 elem\nload m1 g0 elem\nload m0 g0 panic\nload m0 g1 selectdone\nload m1 g1 selectdone\n"
-                 "resolve m0\nresolve m1\ngc-end\nrestart\ndrain 0\n"},
+                 "gc-begin 2\ngc-mark m0 5\nshrink m0 g0\nshrink m0 g1\nload m0 g0 elem\nload m0 g0 panic\nload m0 g1 "
+                 "selectdone\n"
+                 "resolve m0\ngc-end\nrestart\ndrain 0\n"},
     {.name = "concurrent",
      .summary = "mutators on two processors run while two markers do",
      .world = "world go1.19 orders=4 locks=each concurrent procs=2 arena=1M hold=whole",
      .goroutines = 2,
-     .alphabet = "spawn g0 4K\nspawn g0 32K\nspawn g1 4K\nspawn g1 32K\nexit g0\nexit g1\ngrow g0\ngrow g1\n"
-                 "block g0 recv\nblock g1 recv\nwake g0\nwake g1\nsend g0 1\nsend g1 1\npush g0 both\n"
-                 "heap-alloc h0 4 zeroed\nheap-free h0\nproc p0\nproc p1\nflush p0\n"
-                 "gc-begin 2\nshrink m0 g0\nshrink m1 g0\nshrink m1 g1\n"
-                 "load m0 g0 elem\nload m1 g0 elem\nload m0 g0 panic\nload m0 g1 elem\nresolve m0\nresolve m1\n"
-                 "gc-end\nrestart\ndrain 1\n"},
+     .markers = 2,
+     .alphabet =
+         "spawn g0 4K\nspawn g0 32K\nspawn g1 4K\nspawn g1 32K\nexit g0\nexit g1\ngrow g0\ngrow g1\n"
+         "block g0 recv\nblock g1 recv\nwake g0\nwake g1\nsend g0 1\nsend g1 1\npush g0 both\n"
+         "heap-alloc h0 4 zeroed\nheap-free h0\nproc p0\nproc p1\nflush p0\n"
+         "gc-begin 2\nshrink m0 g0\nshrink m0 g1\nload m0 g0 elem\nload m0 g0 panic\nload m0 g1 elem\nresolve m0\n"
+         "gc-end\nrestart\ndrain 1\n"},
     {.name = "caches",
      .summary = "three goroutines on two processors' caches of large slots, one marker",
      .world = "world seed orders=4 locks=each stopped procs=2 arena=1M hold=batch2",
      .goroutines = 3,
+     .markers = 1,
      .alphabet = "spawn g0 2K\nspawn g0 16K\nspawn g1 16K\nspawn g2 16K\nspawn g2 32K\nexit g0\nexit g1\nexit g2\n"
                  "grow g0\ncall g1 8192\nproc p0\nproc p1\nflush p0\nflush p1\nheap-alloc h0 2 zeroed\nheap-free h0\n"
                  "release\ngc-begin 1\ngc-mark m0 5\nshrink m0 g0\nshrink m0 g1\ngc-end\nrestart\ndrain 0\nquiesce\n"},
 };
+
+std::vector<Operation> decoded(std::string_view text) {
+  std::vector<uint8_t> bytes;
+  STACKDRAIN_CHECK(!parse_text(text, bytes).has_value(), "a world of explore is no program");
+  const ProgramView program(bytes.data(), bytes.size());
+  std::vector<Operation> operations;
+  for (size_t i = 0; i < program.size(); ++i) operations.push_back(program[i]);
+  return operations;
+}
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -59,13 +71,22 @@ std::span<const ExploreWorld> explore_worlds() {
   return kExploreWorlds;
 }
 
-std::vector<Operation> letters_of(std::string_view alphabet) {
-  std::vector<uint8_t> bytes;
-  STACKDRAIN_CHECK(!parse_text(alphabet, bytes).has_value(), "an alphabet of explore is no program");
-  const ProgramView program(bytes.data(), bytes.size());
+// The alphabet names m0 only: markers are interchangeable (stepper.h), so each has the same letters.
+std::vector<Operation> letters_of(const ExploreWorld& world) {
   std::vector<Operation> letters;
-  for (size_t i = 0; i < program.size(); ++i) letters.push_back(program[i]);
+  for (const Operation letter : decoded(world.alphabet)) {
+    letters.push_back(letter);
+    const OperationRow& row = kOperations[static_cast<size_t>(letter.op())];
+    if (row.fields[0].kind != FieldKind::kMarker) continue;
+    for (uint16_t marker = 1; marker < world.markers; ++marker) {
+      letters.push_back({letter.code, static_cast<uint16_t>(letter.bits | marker)});
+    }
+  }
   return letters;
+}
+
+Operation maker_of(const ExploreWorld& world) {
+  return decoded(world.world)[0];
 }
 
 // ---- the set of digests ----
@@ -173,8 +194,8 @@ void Explorer::begin(const ExploreWorld& world, const PolicyRow& policy, const E
   policy_ = &policy;
   limits_ = limits;
   limits_.depth = std::min(limits.depth, Stepper::kMaxLength - kInsideLength - 1);
-  world_ = letters_of(world.world)[0];
-  letters_ = letters_of(world.alphabet);
+  world_ = maker_of(world);
+  letters_ = letters_of(world);
   STACKDRAIN_CHECK(letters_.size() < Step::kNone, "an alphabet of explore has too many letters");
   nodes_.clear();
   nodes_.reserve(kFirstTable);

@@ -38,12 +38,15 @@ struct ExploreWorld {
   std::string_view summary;
   std::string_view world;     // the operation that makes it, as text
   uint32_t goroutines;        // the letters name g0..
-  std::string_view alphabet;  // the letters, as text
+  uint32_t markers;           // ... m0..
+  std::string_view alphabet;  // the letters, as text; what m0 has, the other markers have too
 };
 std::span<const ExploreWorld> explore_worlds();
 
 // The alphabet, decoded.
-std::vector<Operation> letters_of(std::string_view alphabet);
+std::vector<Operation> letters_of(const ExploreWorld& world);
+// The operation that makes the world.
+Operation maker_of(const ExploreWorld& world);
 
 struct ExploreLimits {
   size_t depth = 0;  // longest program; at most Stepper::kMaxLength - 4

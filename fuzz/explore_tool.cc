@@ -70,7 +70,7 @@ struct Finding {
   size_t length = 0;  // without the operation that makes the world
   std::string invariant;
   std::string message;
-  bool reproduced = false;  // the same program, run as `run` does, is reported too
+  enum class Again : uint8_t { kReported, kPasses, kNotTried } again = Again::kNotTried;  // when run as `run` does
 };
 
 std::string command_of(const Running& what, const std::string& file) {
@@ -83,9 +83,9 @@ void print_finding(const Running& what, const Finding& finding) {
   std::printf("  COUNTEREXAMPLE of %zu operations, a shortest one in this world: %s: %s\n%s", finding.length,
               finding.invariant.c_str(), finding.message.c_str(), indented(finding.program).c_str());
   const std::string file = what.options->out == "-" ? "FILE.ops" : what.options->out;
-  std::printf("  %s: %s\n",
-              finding.reproduced ? "reproduce" : "NOT reproduced by (only a walk after each operation sees it)",
-              command_of(what, file).c_str());
+  constexpr const char* kAgain[] = {"reproduce", "NOT reproduced (only a walk after every operation sees it) by",
+                                    "reproduce (it ends the process)"};
+  std::printf("  %s: %s\n", kAgain[static_cast<size_t>(finding.again)], command_of(what, file).c_str());
 }
 
 void print_text(const ExploreResult& result) {
@@ -118,8 +118,7 @@ void print_json(const Running& what, const ExploreResult& result, const Finding*
   const ExploreLayer& total = result.total;
   std::printf("{\"policy\":\"%s\",\"defect\":\"%s\",\"world\":\"%s\",\"letters\":%zu,\"end\":\"%s\",\"depth\":%zu",
               what.policy->name.data(), what.options->defect.c_str(), what.world->name.data(),
-              letters_of(what.world->alphabet).size(), kExploreEndNames[static_cast<size_t>(result.end)].data(),
-              result.depth);
+              letters_of(*what.world).size(), kExploreEndNames[static_cast<size_t>(result.end)].data(), result.depth);
   std::printf(",\"states\":%llu,\"transitions\":%llu,\"refused\":%llu,\"seconds\":%.3f,\"bytes\":%zu,\"lengths\":[",
               number(total.states), number(total.transitions), number(total.refused), total.seconds, result.bytes);
   for (size_t n = 0; n < result.layers.size(); ++n) {
@@ -129,10 +128,11 @@ void print_json(const Running& what, const ExploreResult& result, const Finding*
   }
   std::printf("]");
   if (finding != nullptr) {
+    constexpr const char* kAgain[] = {"true", "false", "null"};
     std::printf(
         ",\"counterexample\":{\"length\":%zu,\"invariant\":\"%s\",\"message\":\"%s\",\"reproduced\":%s,\"program\":%s}",
-        finding->length, finding->invariant.c_str(), finding->message.c_str(), finding->reproduced ? "true" : "false",
-        json_lines(finding->program).c_str());
+        finding->length, finding->invariant.c_str(), finding->message.c_str(),
+        kAgain[static_cast<size_t>(finding->again)], json_lines(finding->program).c_str());
   }
   std::printf("}\n");
   std::fflush(stdout);
@@ -157,7 +157,7 @@ void tell(const Running& what, const ExploreResult& result, const Finding* findi
 // guaranteed.
 [[noreturn]] void stopped_by(const char* what) {
   const std::vector<Operation> program = running.explorer->current();
-  const Finding finding{text_of(program), program.size() - 1, "none", std::string("stopped by ") + what, true};
+  const Finding finding{text_of(program), program.size() - 1, "none", std::string("stopped by ") + what};
   ExploreResult result = running.explorer->so_far();
   result.end = ExploreEnd::kCounterexample;
   tell(running, result, &finding);
@@ -198,7 +198,7 @@ Finding finding_of(Machine& machine, const PolicyRow& policy, const Counterexamp
   parse_text(text, bytes);
   const bool reproduced = machine.run({bytes.data(), bytes.size()}, policy).violated;
   return {text, counterexample.program.size() - 1, std::string(id_of(counterexample.violation.invariant)),
-          counterexample.violation.message.data(), reproduced};
+          counterexample.violation.message.data(), reproduced ? Finding::Again::kReported : Finding::Again::kPasses};
 }
 
 std::vector<const ExploreWorld*> choose_worlds(const std::string& name) {
@@ -213,13 +213,13 @@ std::vector<const ExploreWorld*> choose_worlds(const std::string& name) {
 }
 
 void print_world(const ExploreWorld& world) {
-  std::string letters(world.alphabet);
+  std::string letters = text_of(letters_of(world));
   for (size_t at = letters.find('\n'); at != std::string::npos; at = letters.find('\n', at)) {
     letters.replace(at, 1, at + 1 < letters.size() ? "; " : "");
   }
   std::printf(
       "world %s: %s\n    %s\n  %zu letters, each alone, and each inside each other at each yield point:\n    %s\n",
-      world.name.data(), world.summary.data(), world.world.data(), letters_of(world.alphabet).size(), letters.c_str());
+      world.name.data(), world.summary.data(), world.world.data(), letters_of(world).size(), letters.c_str());
 }
 
 // One search; what the worker process does. The exit code.

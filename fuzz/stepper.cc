@@ -220,10 +220,10 @@ class StateHasher final : public WalkVisitor {
 
   void add_heap() {
     begin(DigestPart::kHeap);
-    for (const uintptr_t base : machine_.model_.heap) {
-      if (base != 0) set(offset(base));
+    for (size_t slot = 0; slot < kHeapSlots; ++slot) {
+      const uintptr_t base = machine_.model_.heap[slot];
+      if (base != 0) word(offset(base) << 8 | slot);
     }
-    end_set();
   }
 
   // A pointer counts by its span, and by whether that is the span that it was LOADed from.

@@ -12,7 +12,7 @@
 //   kProc        the processor that mutators' operations run on
 //   kGoroutines  each: status, its stack's place and size, each frame's bytes, each record's distance from hi
 //   kScans       while a mark runs, each: scanned, halved in this cycle
-//   kHeap        the heap spans, a set
+//   kHeap        the heap spans, by heap slot
 //   kHeld        what markers hold, a set: each pointer's span, and whether it is the same span still
 //   kShrunk      while a mark runs: the spans that A2 watches, a set, and whether each is the same span still
 //   kDeferred    the model's deferred stacks, a set: place, size, bytes that must stay as they are (D8)
@@ -32,7 +32,8 @@
 //   its
 //     span. They are numbered as they are met (goroutines by index, then the walk), and where a pointer points in its
 //     slot does not count. Spans are not interchangeable: best fit and merging see where they lie.
-//   * Markers are interchangeable, and so are heap slots: sets, not sequences.
+//   * Markers are interchangeable: sets, not sequences. So whoever goes on from a state must give each marker the same
+//     choices.
 //   * Counts of events, and what only messages, counters for fuzzers and statistics use. Sums of bytes follow from
 //   spans,
 //     slots and queues, or the walk before would have reported (E1, E3, E4).
@@ -41,8 +42,9 @@
 //     every Stack span Stack, or it was reported.
 //
 // Goroutines are not interchangeable, and processors neither: root jobs run by index, caches are flushed by index, a
-// program begins on p0. stepper_test.cc shows two programs that only differ in the goroutines' names, and futures that
-// do. Nor is the digest taken inside an operation.
+// program begins on p0 (stepper_test.cc has two programs that differ in the goroutines' names alone, and leave
+// different pools). Heap slots stay apart because an alphabet need not have the same letters for each. Nor is the
+// digest taken inside an operation.
 //
 // Not thread-safe; one at a time, as there is one machine a process. Allocates nothing.
 #pragma once
