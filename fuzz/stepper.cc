@@ -138,12 +138,20 @@ class StateHasher final : public WalkVisitor {
   // A stack's place: its span, and which of its slots, numbered as they are met.
   uint64_t place_of(uintptr_t lo) {
     const uint64_t unit = offset(lo) / kMinStackBytes;
-    if (unit >= Stepper::kUnits) return unit;
-    if (stepper_.number_epoch_[unit] != stepper_.epoch_) {
-      stepper_.number_epoch_[unit] = stepper_.epoch_;
-      stepper_.number_[unit] = next_number_++;
-    }
-    return (offset(pool_.locate(lo).base) << 16) | stepper_.number_[unit];
+    const uint64_t base = offset(pool_.locate(lo).base);
+    if (unit >= Stepper::kUnits || base / kMinStackBytes >= Stepper::kUnits)
+      return ~unit;  // a damaged pool says anything
+    uint32_t& met = fresh(stepper_.met_, base / kMinStackBytes);
+    uint32_t& number = fresh(stepper_.number_, unit);
+    if (number == 0) number = ++met;
+    return base << 16 | number;
+  }
+
+  // An entry of this digest; 0 if it was not asked for yet.
+  uint32_t& fresh(Stepper::Numbers& numbers, uint64_t at) {
+    Stepper::Number& number = numbers[at];
+    if (number.epoch != stepper_.epoch_) number = {stepper_.epoch_, 0};
+    return number.value;
   }
 
   void set(uint64_t value) {
@@ -273,7 +281,6 @@ class StateHasher final : public WalkVisitor {
   uint32_t parts_;
   DigestPart part_ = DigestPart::kPhase;
   bool marking_ = false;
-  uint32_t next_number_ = 0;
   uint64_t count_ = 0;
   uint64_t high_ = 0x243f6a8885a308d3u;
   uint64_t low_ = 0x13198a2e03707344u;

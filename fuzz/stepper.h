@@ -30,8 +30,8 @@
 //     stacks.
 //   * Slots of one small span are interchangeable: all that an address does is to be equal to another, and to lie in
 //   its
-//     span. They are numbered as they are met (goroutines by index, then the walk), and where a pointer points in its
-//     slot does not count. Spans are not interchangeable: best fit and merging see where they lie.
+//     span. They are numbered, span by span, as they are met (goroutines by index, then the walk), and where a pointer
+//     points in its slot does not count. Spans are not interchangeable: best fit and merging see where they lie.
 //   * Markers are interchangeable: sets, not sequences. So whoever goes on from a state must give each marker the same
 //     choices.
 //   * Counts of events, and what only messages, counters for fuzzers and statistics use. Sums of bytes follow from
@@ -125,10 +125,15 @@ class Stepper final : private Alternatives {
   size_t length_ = 0;
   std::span<const Operation> inside_;
   size_t tried_ = 0;
-  // Numbers of slots, by 2 KiB unit of the arena; of this digest if the epoch is.
+  // Numbers by 2 KiB unit of the arena; of this digest if the epoch is.
   static constexpr size_t kUnits = Machine::kArenaBytes / kMinStackBytes;
-  std::array<uint32_t, kUnits> number_{};
-  std::array<uint32_t, kUnits> number_epoch_{};
+  struct Number {
+    uint32_t epoch = 0;
+    uint32_t value = 0;
+  };
+  using Numbers = std::array<Number, kUnits>;
+  Numbers number_{};  // of a slot in its span, by the slot's first unit
+  Numbers met_{};     // slots of a span that were met so far, by the span's first unit
   uint32_t epoch_ = 0;
 };
 

@@ -179,6 +179,69 @@ TEST(Digest, TellsApartWhatTheFutureDependsOn) {
   for (const auto& [one, other] : apart) EXPECT_NE(digest_of(one), digest_of(other)) << one << "---\n" << other;
 }
 
+// Two programs for each part: they differ in what that part says, and in nothing else that the digest says.
+struct PartCase {
+  DigestPart part;
+  std::string_view policy;
+  std::string_view world;
+  std::string one;
+  std::string other;
+};
+
+std::vector<PartCase> part_cases() {
+  const std::string_view stopped = "world seed orders=3 locks=one stopped procs=2 arena=1M hold=each";
+  const std::string_view concurrent = "world seed orders=3 locks=one concurrent procs=1 arena=1M hold=each";
+  const std::string heap =
+      "heap-alloc h0 1 dirty\nheap-alloc h1 1 dirty\nheap-alloc h2 1 dirty\nheap-alloc h3 1 dirty\n";
+  const std::string busy = "spawn g0 16K\nspawn g1 16K\nstatus g1 syscall\ngc-begin 1\n";
+  const std::string two = "spawn g0 16K\nspawn g1 16K\ngc-begin 1\n";
+  return {
+      {DigestPart::kPhase, "serial", stopped, "gc-begin 1\n", "gc-begin 1\ngc-mark m0 5\n"},
+      {DigestPart::kProc, "serial", stopped, "proc p0\n", "proc p1\n"},
+      {DigestPart::kGoroutines, "serial", stopped, "spawn g0 2K\nblock g0 recv\n", "spawn g0 2K\nblock g0 select\n"},
+      {DigestPart::kScans, "serial", stopped, "spawn g0 2K\ngc-begin 1\n", "spawn g0 2K\ngc-begin 1\nshrink m0 g0\n"},
+      {DigestPart::kHeap, "serial", stopped, "heap-alloc h0 1 dirty\n", "heap-alloc h1 1 dirty\n"},
+      {DigestPart::kHeld, "serial", stopped, "spawn g0 2K\nblock g0 recv\ngc-begin 2\n",
+       "spawn g0 2K\nblock g0 recv\ngc-begin 2\nload m1 g0 elem\n"},
+      // A span of 4 KiB slots with g0 and g1 in it, an empty one of 2 KiB slots; in the one g0 was shrunk in this
+      // cycle.
+      {DigestPart::kShrunk, "span-after-restart", concurrent,
+       "spawn g1 4K\nspawn g0 4K\ngc-begin 1\nshrink m0 g0\nexit g0\nspawn g0 4K\nflush p0\n",
+       "spawn g1 4K\ngc-begin 1\nshrink m0 g0\nspawn g0 2K\nexit g0\nspawn g0 4K\nflush p0\n"},
+      // The stack left behind held one frame, or two.
+      {DigestPart::kDeferred, "serial", concurrent, "spawn g0 16K\ngc-begin 1\nshrink m0 g0\n",
+       "spawn g0 16K\ncall g0 128\ngc-begin 1\nshrink m0 g0\nreturn g0 1\n"},
+      // The Free pages behind a heap span were never used, or were.
+      {DigestPart::kSpans, "serial", stopped, "heap-alloc h0 8 dirty\n",
+       "heap-alloc h0 8 dirty\nheap-alloc h1 8 dirty\nheap-free h1\n"},
+      // The queue's order.
+      {DigestPart::kSlots, "after-restart", stopped, two + "shrink m0 g0\nshrink m0 g1\n",
+       two + "shrink m0 g1\nshrink m0 g0\n"},
+      // One stack waits for the end of this cycle and one for a drain step, or both for a drain step.
+      {DigestPart::kHidden, "after-restart", concurrent,
+       busy + "exit g0\ngc-end\nrestart\nstatus g1 run\ngc-begin 1\nexit g1\n",
+       busy + "status g1 run\nexit g0\nexit g1\ngc-end\nrestart\ngc-begin 1\n"},
+      // Which of two Free spans of one page is the next.
+      {DigestPart::kHidden, "serial", stopped, heap + "heap-free h0\nheap-free h2\n",
+       heap + "heap-free h2\nheap-free h0\n"},
+  };
+}
+
+TEST(Digest, WithoutAnyPartItMergesWhatItMustNot) {
+  uint32_t tried = 0;
+  for (const PartCase& one : part_cases()) {
+    tried |= part(one.part);
+    const auto digest = [&](const std::string& program, uint32_t parts) {
+      return digest_of(program, one.policy, parts, one.world);
+    };
+    EXPECT_NE(digest(one.one, kWholeDigest), digest(one.other, kWholeDigest)) << one.one << "---\n" << one.other;
+    EXPECT_EQ(digest(one.one, kWholeDigest & ~part(one.part)), digest(one.other, kWholeDigest & ~part(one.part)))
+        << one.one << "---\n"
+        << one.other;
+  }
+  EXPECT_EQ(tried, kWholeDigest) << "a case for each part";
+}
+
 // What the names of two goroutines decide: in a cycle's root jobs g0 comes first. If names did not count, a program and
 // its renamed twin would leave the same pool.
 TEST(Digest, GoroutinesAreNotInterchangeable) {
