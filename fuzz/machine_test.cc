@@ -127,6 +127,17 @@ TEST(Machine, SameInputSameResultInAnyOrder) {
   }
 }
 
+#if STACKDRAIN_DEFECTS
+// A violation cuts a run short in the middle of a mark. What the pool was in the midst of must not reach the next run.
+TEST(Machine, ARunThatIsCutShortLeavesNothingBehind) {
+  const std::string_view program = "spawn g0 16K\ngc-begin 1\nshrink m0 g0\n";
+  planted_defect = Defect::kQ5DrainWhileMarking;
+  EXPECT_EQ(id_of(run(program, "serial").violation.invariant), "A2");
+  planted_defect = Defect::kNone;
+  EXPECT_EQ(verdict_text(run(program, "serial")), "pass");
+}
+#endif
+
 TEST(Machine, SenselessOperationsAreCountedNoOps) {
   const Verdict verdict =
       run("exit g1\nresolve m0\ngc-end\nrestart\nreserved 40 3\nheap-free h1\nspawn g1 2K\nspawn g1 2K\n", "serial");
