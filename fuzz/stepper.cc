@@ -181,7 +181,7 @@ class StateHasher final : public WalkVisitor {
   }
 
   void add_goroutines() {
-    begin(DigestPart::kGoroutines);
+    begin(DigestPart::kOwners);
     for (uint32_t g = 0; g < stepper_.goroutines_; ++g) {
       const ModelGoroutine& expected = machine_.model_.goroutines[g];
       word(static_cast<uint64_t>(machine_.goroutines_[g].status()));

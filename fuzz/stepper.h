@@ -10,7 +10,7 @@
 //
 //   kPhase       phase; while a mark runs: markers, concurrent or not, root jobs taken, caches flushed (B5)
 //   kProc        the processor that mutators' operations run on
-//   kGoroutines  each: status, its stack's place and size, each frame's bytes, each record's distance from hi
+//   kOwners      each goroutine: status, its stack's place and size, each frame's bytes, each record's distance from hi
 //   kScans       while a mark runs, each: scanned, halved in this cycle
 //   kHeap        the heap spans, by heap slot
 //   kHeld        what markers hold, a set: each pointer's span, and whether it is the same span still
@@ -70,7 +70,7 @@ struct StateDigest {
 enum class DigestPart : uint8_t {
   kPhase,
   kProc,
-  kGoroutines,
+  kOwners,
   kScans,
   kHeap,
   kHeld,

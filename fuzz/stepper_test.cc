@@ -198,7 +198,7 @@ std::vector<PartCase> part_cases() {
   return {
       {DigestPart::kPhase, "serial", stopped, "gc-begin 1\n", "gc-begin 1\ngc-mark m0 5\n"},
       {DigestPart::kProc, "serial", stopped, "proc p0\n", "proc p1\n"},
-      {DigestPart::kGoroutines, "serial", stopped, "spawn g0 2K\nblock g0 recv\n", "spawn g0 2K\nblock g0 select\n"},
+      {DigestPart::kOwners, "serial", stopped, "spawn g0 2K\nblock g0 recv\n", "spawn g0 2K\nblock g0 select\n"},
       {DigestPart::kScans, "serial", stopped, "spawn g0 2K\ngc-begin 1\n", "spawn g0 2K\ngc-begin 1\nshrink m0 g0\n"},
       {DigestPart::kHeap, "serial", stopped, "heap-alloc h0 1 dirty\n", "heap-alloc h1 1 dirty\n"},
       {DigestPart::kHeld, "serial", stopped, "spawn g0 2K\nblock g0 recv\ngc-begin 2\n",
@@ -267,10 +267,11 @@ struct Reached {
   StateDigest digest;
 };
 
-class Futures : public testing::TestWithParam<std::tuple<size_t, std::string_view>> {
+// Over each world and policy.
+class Futures : public testing::TestWithParam<std::tuple<size_t, size_t>> {
  protected:
   const ExploreWorld& world() const { return explore_worlds()[std::get<0>(GetParam())]; }
-  const PolicyRow& policy() const { return *find_policy(std::get<1>(GetParam())); }
+  const PolicyRow& policy() const { return policies()[std::get<1>(GetParam())]; }
   void go_to(Stepper& stepper, const std::vector<Operation>& program) const {
     stepper.begin(policy(), maker_of(world()));
     stepper.replay(program);
@@ -383,10 +384,10 @@ TEST_P(Futures, ARefusedLetterChangesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Worlds, Futures,
                          testing::Combine(testing::Range(size_t{0}, explore_worlds().size()),
-                                          testing::Values("serial", "after-restart", "span-after-restart")),
-                         [](const auto& info) {
-                           std::string name(explore_worlds()[std::get<0>(info.param)].name);
-                           for (const char c : std::get<1>(info.param)) name += c == '-' ? '_' : c;
+                                          testing::Range(size_t{0}, policies().size())),
+                         [](const auto& row) {
+                           std::string name(explore_worlds()[std::get<0>(row.param)].name);
+                           for (const char c : policies()[std::get<1>(row.param)].name) name += c == '-' ? '_' : c;
                            return name;
                          });
 
