@@ -47,6 +47,7 @@ std::vector<Operation> decoded(std::string_view text) {
   STACKDRAIN_CHECK(!parse_text(text, bytes).has_value(), "a world of explore is no program");
   const ProgramView program(bytes.data(), bytes.size());
   std::vector<Operation> operations;
+  operations.reserve(program.size());
   for (size_t i = 0; i < program.size(); ++i) operations.push_back(program[i]);
   return operations;
 }
@@ -78,7 +79,7 @@ std::vector<Operation> letters_of(const ExploreWorld& world) {
     letters.push_back(letter);
     const OperationRow& row = kOperations[static_cast<size_t>(letter.op())];
     if (row.fields[0].kind != FieldKind::kMarker) continue;
-    for (uint16_t marker = 1; marker < world.markers; ++marker) {
+    for (uint32_t marker = 1; marker < world.markers; ++marker) {
       letters.push_back({letter.code, static_cast<uint16_t>(letter.bits | marker)});
     }
   }
@@ -150,7 +151,7 @@ void Explorer::path_of(uint32_t node, std::vector<Operation>& path) const {
 std::vector<Operation> Explorer::current() const {
   std::vector<Operation> program;
   path_of(at_node_, program);
-  if (at_step_.has_value()) append(program, *at_step_);
+  if (stepping_) append(program, at_step_);
   program.insert(program.begin(), world_);
   return program;
 }
@@ -267,8 +268,13 @@ bool Explorer::explore_length(Stepper& stepper, size_t length) {
 
 void Explorer::choose(uint32_t node) {
   at_node_ = node;
-  at_step_.reset();
+  stepping_ = false;
   path_of(node, path_);
+}
+
+void Explorer::stepping(Step step) {
+  at_step_ = step;
+  stepping_ = true;
 }
 
 void Explorer::go_to(Stepper& stepper) {
@@ -284,7 +290,7 @@ bool Explorer::expand(Stepper& stepper, uint32_t node) {
     go_to(stepper);
     if (letter == 0) here = stepper.digest();
     for (bool same = true; same && letter < letters_.size(); ++letter) {
-      at_step_ = Step{static_cast<uint8_t>(letter)};
+      stepping(Step{static_cast<uint8_t>(letter)});
       const bool refused = stepper.step(letters_[letter]) != nullptr;
       ++(refused ? layer_.refused : layer_.transitions);
       if (stepper.failed()) return report(stepper);
@@ -300,7 +306,7 @@ bool Explorer::expand_inside(Stepper& stepper, uint32_t node) {
   choose(node);
   for (size_t letter = 0; letter < letters_.size(); ++letter) {
     go_to(stepper);
-    at_step_ = Step{static_cast<uint8_t>(letter)};
+    stepping(Step{static_cast<uint8_t>(letter)});
     if (stepper.step(letters_[letter]) != nullptr) continue;
     const uint32_t points = stepper.points_reached();
     for (size_t point = 0; point < kYieldPoints.size(); ++point) {
@@ -316,13 +322,13 @@ bool Explorer::expand_point(Stepper& stepper, uint8_t host, uint8_t point) {
   const std::span<const Operation> all = letters_;
   for (size_t letter = 0; letter < all.size(); ++letter) {
     go_to(stepper);
-    at_step_ = Step{host, static_cast<uint8_t>(letter), point};
+    stepping(Step{host, static_cast<uint8_t>(letter), point});
     const size_t skipped = stepper.step_inside(static_cast<Yield>(point), all[host], all.subspan(letter));
     layer_.refused += skipped;
     letter += skipped;
     if (letter == all.size()) break;
     ++layer_.transitions;
-    at_step_ = Step{host, static_cast<uint8_t>(letter), point};
+    stepping(Step{host, static_cast<uint8_t>(letter), point});
     if (stepper.failed() ? !report(stepper) : !reached(stepper)) return false;
   }
   return true;
@@ -333,7 +339,7 @@ bool Explorer::reached(Stepper& stepper) {
   if (!room()) return false;
   if (!seen_.add(stepper.digest())) return true;
   ++layer_.states;
-  nodes_.push_back({at_node_, pack(*at_step_)});
+  nodes_.push_back({at_node_, pack(at_step_)});
   return stepper.finish() || report(stepper);
 }
 

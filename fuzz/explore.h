@@ -22,7 +22,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -84,7 +83,9 @@ struct ExploreResult {
   std::vector<ExploreLayer> layers;
   ExploreLayer total;
   size_t bytes = 0;
-  std::optional<Counterexample> counterexample;
+  Counterexample counterexample;  // only if `end` says so
+
+  bool found() const { return end == ExploreEnd::kCounterexample; }
 };
 
 class Explorer {
@@ -136,6 +137,7 @@ class Explorer {
   bool reached(Stepper& stepper);
   bool report(const Stepper& stepper);
   void choose(uint32_t node);
+  void stepping(Step step);
   void go_to(Stepper& stepper);
   bool room();
   bool may_go_on();
@@ -159,7 +161,8 @@ class Explorer {
   // Where the search is: a node, the operations that lead to it, and the step from there.
   uint32_t at_node_ = 0;
   std::vector<Operation> path_;
-  std::optional<Step> at_step_;
+  Step at_step_;
+  bool stepping_ = false;
   double begun_ = 0;
   uint32_t until_clock_ = 0;
 };

@@ -106,19 +106,19 @@ TEST(Explorer, SeesWhatEveryProgramSees) {
     EXPECT_EQ(result.total.states, by_hand.places.size()) << policy.name;
     EXPECT_EQ(result.depth, kLength);
     EXPECT_EQ(result.end, ExploreEnd::kDepth);
-    EXPECT_FALSE(result.counterexample.has_value());
+    EXPECT_FALSE(result.found());
   }
 }
 
 TEST(Explorer, TheControlsCounterexampleIsAShortestOne) {
   const ByHand by_hand = try_all(kTiny, "immediate", 5);
   const ExploreResult result = explore(kTiny, "immediate", {.depth = 5});
-  ASSERT_TRUE(result.counterexample.has_value());
-  EXPECT_EQ(result.counterexample->program.size() - 1, by_hand.shortest);
-  EXPECT_EQ(id_of(result.counterexample->violation.invariant), "A3");
+  ASSERT_TRUE(result.found());
+  EXPECT_EQ(result.counterexample.program.size() - 1, by_hand.shortest);
+  EXPECT_EQ(id_of(result.counterexample.violation.invariant), "A3");
   EXPECT_EQ(result.end, ExploreEnd::kCounterexample);
   EXPECT_EQ(result.depth, by_hand.shortest - 1) << "only shorter lengths are complete";
-  const Verdict verdict = run(result.counterexample->program, "immediate");
+  const Verdict verdict = run(result.counterexample.program, "immediate");
   EXPECT_TRUE(verdict.violated);
 }
 
@@ -144,8 +144,8 @@ TEST(Worlds, SoundPoliciesHaveNoCounterexample) {
     for (const PolicyRow& policy : policies()) {
       if (!policy.claims.sound) continue;
       const ExploreResult result = explore(world, policy.name, {.depth = asan_enabled ? 4u : 5u});
-      EXPECT_FALSE(result.counterexample.has_value())
-          << world.name << " " << policy.name << ": " << result.counterexample->violation.message.data();
+      EXPECT_FALSE(result.found()) << world.name << " " << policy.name << ": "
+                                   << result.counterexample.violation.message.data();
       EXPECT_EQ(result.end, ExploreEnd::kDepth);
     }
   }
@@ -155,9 +155,9 @@ TEST(Worlds, EachFindsTheControl) {
   for (const ExploreWorld& world : explore_worlds()) {
     if (world.markers < 2) continue;
     const ExploreResult result = explore(world, "immediate", {.depth = 5});
-    ASSERT_TRUE(result.counterexample.has_value()) << world.name;
-    EXPECT_EQ(id_of(result.counterexample->violation.invariant), "A3") << world.name;
-    EXPECT_TRUE(run(result.counterexample->program, "immediate").violated) << world.name;
+    ASSERT_TRUE(result.found()) << world.name;
+    EXPECT_EQ(id_of(result.counterexample.violation.invariant), "A3") << world.name;
+    EXPECT_TRUE(run(result.counterexample.program, "immediate").violated) << world.name;
   }
 }
 
@@ -183,13 +183,13 @@ TEST(Worlds, LengthsAddUp) {
 TEST(Worlds, AnOperationInsideAnotherIsFound) {
   const Planted planted(Defect::kPublishBeforeCopy);
   const ExploreResult result = explore(world_named("concurrent"), "serial", {.depth = 6});
-  ASSERT_TRUE(result.counterexample.has_value());
-  const std::vector<Operation>& program = result.counterexample->program;
+  ASSERT_TRUE(result.found());
+  const std::vector<Operation>& program = result.counterexample.program;
   ASSERT_EQ(program.size() - 1, 6u);
   EXPECT_EQ(program[4].op(), Op::kAt);
   EXPECT_EQ(program[5].op(), Op::kShrink);
   EXPECT_EQ(program[6].op(), Op::kSend);
-  EXPECT_EQ(id_of(result.counterexample->violation.invariant), "D2");
+  EXPECT_EQ(id_of(result.counterexample.violation.invariant), "D2");
   EXPECT_TRUE(run(program, "serial").violated);
 }
 #endif
@@ -209,8 +209,8 @@ TEST(Worlds, PlantedDefectsHaveShortCounterexamples) {
     const Planted planted(expected.defect);
     const ExploreResult result = explore(world_named("stopped"), expected.policy, {.depth = expected.at_most});
     const std::string_view name = kDefects[static_cast<size_t>(expected.defect)].name;
-    ASSERT_TRUE(result.counterexample.has_value()) << name;
-    EXPECT_TRUE(run(result.counterexample->program, expected.policy).violated) << name;
+    ASSERT_TRUE(result.found()) << name;
+    EXPECT_TRUE(run(result.counterexample.program, expected.policy).violated) << name;
   }
 }
 #endif

@@ -232,11 +232,11 @@ int explore_one(Machine& machine, const Running& what) {
   const ExploreResult result = explorer.run(*what.world, *what.policy,
                                             {options.depth, options.seconds, options.megabytes * 1000000, &stop_asked});
   alarm(0);
-  if (!result.counterexample.has_value()) {
+  if (!result.found()) {
     tell(running, result, nullptr);
     return 0;
   }
-  const Finding finding = finding_of(machine, *what.policy, *result.counterexample);
+  const Finding finding = finding_of(machine, *what.policy, result.counterexample);
   tell(running, result, &finding);
   return 1;
 }

@@ -22,6 +22,7 @@ std::vector<Operation> parse(std::string_view text) {
   std::vector<uint8_t> bytes;
   EXPECT_FALSE(parse_text(text, bytes).has_value()) << text;
   std::vector<Operation> operations;
+  operations.reserve(bytes.size() / kBytesPerOperation);
   const ProgramView view(bytes.data(), bytes.size());
   for (size_t i = 0; i < view.size(); ++i) operations.push_back(view[i]);
   return operations;
@@ -58,6 +59,7 @@ std::vector<Operation> random_letters(const ExploreWorld& world, uint32_t seed, 
   const std::vector<Operation> letters = letters_of(world);
   std::mt19937 random(seed);
   std::vector<Operation> program;
+  program.reserve(count);
   for (size_t i = 0; i < count; ++i) program.push_back(letters[random() % letters.size()]);
   return program;
 }
