@@ -275,6 +275,7 @@ void Explorer::choose(uint32_t node) {
 void Explorer::stepping(Step step) {
   at_step_ = step;
   stepping_ = true;
+  ++steps_;
 }
 
 void Explorer::go_to(Stepper& stepper) {

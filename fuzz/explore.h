@@ -1,21 +1,22 @@
 // Explore: every program up to a length over a small world's alphabet, breadth first, so that the first counterexample
 // is a shortest one.
 //
-//   length 0: the empty world
-//   length n: each state of length n - 1 with each letter; each state of length n - 3 with each `at POINT 1` HOST
-//   INSIDE,
-//             for each letter HOST, each yield point that HOST reaches there, and each letter INSIDE
+//   length 0   the empty world
+//   length n   each state of length n - 1 with each letter; and each state of length n - 3 with each `at POINT 1`, host
+//              and operation inside: each letter as host, each yield point that it reaches there, each letter inside
 //
 // A state that was seen (Stepper's digest; stepper.h argues why it is enough) is not gone on from: whatever can follow
-// it could follow the shorter program. Each new state is also ended once as every program is: cycle, drain, kill,
-// flush, E6. So "no violation up to length n" is about all programs of at most n letters, `at` and what runs inside
-// counted, whose letters are the world's and where at most one operation runs inside another; ended at any point.
+// it could follow the shorter program. Each new state is also ended once, as every program is: cycle, drain, kill,
+// flush, E6. So "no program of up to n operations violates anything" is about all programs of at most n letters, `at`
+// and what runs inside counted, whose letters are the world's and where at most one operation runs inside another,
+// ended at any point.
 //
-// There is no undo: each step begins with a replay from the empty world. That is cheaper than a snapshot, because a
-// program is a handful of operations and a snapshot is the arena, its tables, the pool and the model. Letters that
-// change nothing share a replay.
+// There is no undo: each step begins with a replay from the empty world. A program is a handful of operations, while a
+// snapshot would be the arena's used pages, its tables, the pool, the model and the checker's memory (measured: 2 us
+// for a replay of seven operations, reset included; 10 us for copying 270 KB). Letters that change nothing share a
+// replay.
 //
-// Memory: 8 bytes a state and its place in a hash table of 16-byte digests. Not thread-safe.
+// Memory: 8 bytes a state, and a hash table of 16-byte digests. Not thread-safe.
 #pragma once
 
 #include <atomic>
@@ -98,7 +99,7 @@ class Explorer {
   // For when something else than the checker ends the process: the program under way, and what was done before it.
   std::vector<Operation> current() const;
   ExploreResult so_far() const;
-  uint64_t steps() const { return layer_.transitions + layer_.refused; }
+  uint64_t steps() const { return steps_; }  // grows while the search does
 
  private:
   // How a state was reached first. A letter, or three: `at`, host, inside.
@@ -163,6 +164,7 @@ class Explorer {
   std::vector<Operation> path_;
   Step at_step_;
   bool stepping_ = false;
+  uint64_t steps_ = 0;
   double begun_ = 0;
   uint32_t until_clock_ = 0;
 };

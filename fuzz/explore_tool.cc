@@ -222,6 +222,17 @@ void print_world(const ExploreWorld& world) {
       world.name.data(), world.summary.data(), world.world.data(), letters_of(world).size(), letters.c_str());
 }
 
+// For who sits before a long search: each length takes about as many times the one before it as that one did.
+void show_progress(size_t length, const ExploreLayer& layer) {
+  static double before = 0;
+  constexpr double kWorthTelling = 2;
+  if (layer.seconds >= kWorthTelling && isatty(STDERR_FILENO) != 0) {
+    std::fprintf(stderr, "  length %zu took %.0f s; the next takes about %.0f s\n", length, layer.seconds,
+                 before > 0 ? layer.seconds * layer.seconds / before : layer.seconds);
+  }
+  before = layer.seconds;
+}
+
 // One search; what the worker process does. The exit code.
 int explore_one(Machine& machine, const Running& what) {
   Explorer explorer(machine);
@@ -229,8 +240,8 @@ int explore_one(Machine& machine, const Running& what) {
   running.explorer = &explorer;
   watch_signals();
   const ExploreOptions& options = *what.options;
-  const ExploreResult result = explorer.run(*what.world, *what.policy,
-                                            {options.depth, options.seconds, options.megabytes * 1000000, &stop_asked});
+  const ExploreLimits limits = {options.depth, options.seconds, options.megabytes * 1000000, &stop_asked};
+  const ExploreResult result = explorer.run(*what.world, *what.policy, limits, show_progress);
   alarm(0);
   if (!result.found()) {
     tell(running, result, nullptr);

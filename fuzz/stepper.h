@@ -5,46 +5,41 @@
 // as Machine::run does.
 //
 // The digest. Two programs with one digest must have the same future: whatever operations follow, both report or
-// neither does. It is 128 bits of these words, so two states that differ share one with a probability of about n * n /
-// 2^129 for n states:
+// neither does. It is 128 bits of these words (n states share one with a probability of about n * n / 2^129):
 //
-//   kPhase       phase; while a mark runs: markers, concurrent or not, root jobs taken, caches flushed (B5)
-//   kProc        the processor that mutators' operations run on
-//   kOwners      each goroutine: status, its stack's place and size, each frame's bytes, each record's distance from hi
-//   kScans       while a mark runs, each: scanned, halved in this cycle
-//   kHeap        the heap spans, by heap slot
-//   kHeld        what markers hold, a set: each pointer's span, and whether it is the same span still
-//   kShrunk      while a mark runs: the spans that A2 watches, a set, and whether each is the same span still
-//   kDeferred    the model's deferred stacks, a set: place, size, bytes that must stay as they are (D8)
-//   kSpans       each span of the walk, in address order, with all that it says of itself but its generation
-//   kSlots       each slot that is not live, in the walk's order: free lists, the order of spans on an order's list,
-//   caches,
-//                the reserve, the deferred queue
-//   kHidden      what the pool says beside (WalkVisitor::hidden): the order of Free spans of one size, where a queue is
-//                cut, what is pending
+//   kPhase     phase; deferred work pending; caches flushed (B5); while a mark runs: markers, concurrent or not, root
+//              jobs taken
+//   kProc      the processor that mutators' operations run on
+//   kOwners    each goroutine: status, its stack's place and size, each frame's bytes, each record's distance from hi
+//   kScans     while a mark runs, each goroutine: scanned, halved in this cycle
+//   kHeap      the heap spans, by heap slot
+//   kHeld      what markers hold, a set: each pointer's span, and whether it is the same span still
+//   kShrunk    while a mark runs: the spans that A2 watches, a set, and whether each is the same span still
+//   kDeferred  the model's deferred stacks, a set: place, size, bytes that must stay as they are (D8)
+//   kSpans     each span of the walk, in address order, with all that it says of itself but its generation
+//   kSlots     each slot that is not live, in the walk's order: free lists, and so the order of spans on an order's
+//              list; caches, the reserve, the deferred queue
+//   kHidden    what the pool says beside (WalkVisitor::hidden): the order of Free spans of one size, pages that are
+//              not zero though they say so, where a queue is cut
 //
 // What is left out, and why nothing can tell the difference:
-//   * Generations, cycle numbers, values that were sent, patterns: they are only compared for equality, a new one
-//   always
-//     differs from all before, and the walk that came before the digest compared each of them. So are the bytes of
-//     stacks.
-//   * Slots of one small span are interchangeable: all that an address does is to be equal to another, and to lie in
-//   its
-//     span. They are numbered, span by span, as they are met (goroutines by index, then the walk), and where a pointer
-//     points in its slot does not count. Spans are not interchangeable: best fit and merging see where they lie.
-//   * Markers are interchangeable: sets, not sequences. So whoever goes on from a state must give each marker the same
-//     choices.
-//   * Counts of events, and what only messages, counters for fuzzers and statistics use. Sums of bytes follow from
-//   spans,
-//     slots and queues, or the walk before would have reported (E1, E3, E4).
-//   * A1's and A2's memory of gc-begin: while a mark runs under a policy that is held to them, every operation so far
-//   left
-//     every Stack span Stack, or it was reported.
 //
-// Goroutines are not interchangeable, and processors neither: root jobs run by index, caches are flushed by index, a
-// program begins on p0 (stepper_test.cc has two programs that differ in the goroutines' names alone, and leave
-// different pools). Heap slots stay apart because an alphabet need not have the same letters for each. Nor is the
-// digest taken inside an operation.
+// * Generations, cycle numbers, values that were sent, patterns, and with them the bytes of stacks. They are only
+//   compared for equality; a new one differs from all before; and the walk before the digest compared each of them.
+// * Which slot of a small span it is. All that an address does is to be equal to another, and to lie in its span: so
+//   slots are numbered, span by span, as they are met (goroutines by index, then the walk), and where a pointer points
+//   in its slot does not count. Spans are not interchangeable: best fit and merging see where they lie.
+// * Which marker it is: sets, not sequences. Whoever goes on from a state must give each marker the same choices.
+// * Counts of events, and what only messages, fuzzers' counters and statistics use. Sums of bytes follow from spans,
+//   slots and queues, or the walk before would have reported (E1, E3, E4).
+// * What the checker keeps of gc-begin (A1, strong A2). While a mark runs under a policy that is held to it, each
+//   operation so far left every Stack span Stack, or it was reported.
+// * Jobs of goroutines that no operation will name: they find nothing to do.
+//
+// Goroutines are not interchangeable, nor are processors: root jobs run by index, caches are flushed by index, and a
+// program begins on p0. (stepper_test.cc has two programs that differ in the goroutines' names alone, and leave
+// different pools.) Heap slots stay apart because an alphabet need not have the same letters for each. The digest is
+// only taken between operations, never inside one.
 //
 // Not thread-safe; one at a time, as there is one machine a process. Allocates nothing.
 #pragma once
