@@ -164,7 +164,7 @@ void tell(const Running& what, const ExploreResult& result, const Finding* findi
   std::_Exit(1);
 }
 
-void on_fatal_signal(int signal) {
+[[maybe_unused]] void on_fatal_signal(int signal) {
   stopped_by(signal == SIGSEGV ? "a wild access (SIGSEGV)" : "a wild access (SIGBUS)");
 }
 
