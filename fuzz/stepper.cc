@@ -251,8 +251,9 @@ class StateHasher final : public WalkVisitor {
 
   void add_shrunk() {
     begin(DigestPart::kShrunk);
+    const bool watched = marking_ && machine_.policy_->claims.sound;
     const auto& shrunk = machine_.model_.shrunk;
-    for (size_t i = 0; marking_ && i < shrunk.count; ++i) {
+    for (size_t i = 0; watched && i < shrunk.count; ++i) {
       set_watched(shrunk.items[i].stack.lo, shrunk.items[i].span.generation);
     }
     set_size_ = static_cast<size_t>(unique_end() - set_.begin());

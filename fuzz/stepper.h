@@ -14,7 +14,8 @@
 //   kScans     while a mark runs, each goroutine: scanned, halved in this cycle
 //   kHeap      the heap spans, by heap slot
 //   kHeld      what markers hold, a set: each pointer's span, and whether it is the same span still
-//   kShrunk    while a mark runs: the spans that A2 watches, a set, and whether each is the same span still
+//   kShrunk    while a mark runs, if the policy is held to it: the spans that A2 watches, a set, and whether each is
+//              the same span still
 //   kDeferred  the model's deferred stacks, a set: place, size, bytes that must stay as they are (D8)
 //   kSpans     each span of the walk, in address order, with all that it says of itself but its generation
 //   kSlots     each slot that is not live, in the walk's order: free lists, and so the order of spans on an order's

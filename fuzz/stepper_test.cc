@@ -366,6 +366,34 @@ TEST_P(Futures, EqualDigestsHaveEqualOnes) {
   EXPECT_GT(pairs, 100u);
 }
 
+// Programs of a few cycles, at random: two that happen to meet in a digest.
+TEST_P(Futures, EqualDigestsOfLongProgramsHaveEqualOnes) {
+  Stepper stepper(machine(), world().goroutines);
+  const std::vector<Operation> letters = letters_of(world());
+  constexpr size_t kPairs = asan_enabled ? 40 : 400;
+  constexpr size_t kLongest = 24;
+  std::map<StateDigest, std::vector<Operation>> known;
+  size_t pairs = 0;
+  for (uint32_t seed = 0; pairs < kPairs && seed < 20 * kPairs; ++seed) {
+    std::mt19937 random(seed);
+    std::vector<Operation> program;
+    while (program.size() < kLongest && pairs < kPairs) {
+      go_to(stepper, program);
+      const Operation letter = letters[random() % letters.size()];
+      if (stepper.step(letter) != nullptr) continue;
+      if (stepper.failed()) break;
+      program.push_back(letter);
+      const auto [at, fresh] = known.try_emplace(stepper.digest(), program);
+      if (fresh || program.size() < kLength) continue;
+      ++pairs;
+      ASSERT_EQ(successors(stepper, at->second, kWholeDigest), successors(stepper, program, kWholeDigest))
+          << text_of(at->second) << "---\n"
+          << text_of(program);
+    }
+  }
+  EXPECT_EQ(pairs, kPairs);
+}
+
 TEST_P(Futures, ARefusedLetterChangesNothing) {
   Stepper stepper(machine(), world().goroutines);
   const std::vector<Operation> letters = letters_of(world());
