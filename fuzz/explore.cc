@@ -63,7 +63,7 @@ void add_layer(ExploreResult& result, const ExploreLayer& layer) {
   result.total.refused += layer.refused;
 }
 
-constexpr size_t kFirstTable = size_t{1} << 16;
+constexpr size_t kFirstTable = size_t{1} << 14;
 constexpr size_t kInsideLength = 3;  // `at`, the host, what runs inside
 
 }  // namespace

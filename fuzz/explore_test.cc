@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "target/defects.h"
+#include "target/testing.h"
 
 namespace stackdrain {
 namespace {
@@ -99,7 +100,7 @@ ByHand try_all(const ExploreWorld& world, std::string_view policy, size_t length
 TEST(Explorer, SeesWhatEveryProgramSees) {
   for (const PolicyRow& policy : policies()) {
     if (!policy.claims.sound) continue;
-    constexpr size_t kLength = asan_enabled ? 3 : 4;
+    constexpr size_t kLength = kSlowBuild ? 3 : 4;
     const ByHand by_hand = try_all(kTiny, policy.name, kLength);
     const ExploreResult result = explore(kTiny, policy.name, {.depth = kLength});
     EXPECT_EQ(by_hand.shortest, 0u);
@@ -143,7 +144,7 @@ TEST(Worlds, SoundPoliciesHaveNoCounterexample) {
   for (const ExploreWorld& world : explore_worlds()) {
     for (const PolicyRow& policy : policies()) {
       if (!policy.claims.sound) continue;
-      const ExploreResult result = explore(world, policy.name, {.depth = asan_enabled ? 4u : 5u});
+      const ExploreResult result = explore(world, policy.name, {.depth = kSlowBuild ? 4u : 5u});
       EXPECT_FALSE(result.found()) << world.name << " " << policy.name << ": "
                                    << result.counterexample.violation.message.data();
       EXPECT_EQ(result.end, ExploreEnd::kDepth);
@@ -218,7 +219,7 @@ TEST(Worlds, PlantedDefectsHaveShortCounterexamples) {
 // ---- bounds ----
 
 TEST(Bounds, MemoryEndsTheSearchAtACompleteLength) {
-  const ExploreLimits limits = {.depth = 20, .bytes = size_t{3} << 20};
+  const ExploreLimits limits = {.depth = 20, .bytes = 700'000};
   const ExploreResult result = explore(world_named("caches"), "serial", limits);
   EXPECT_EQ(result.end, ExploreEnd::kMemory);
   EXPECT_LE(result.bytes, limits.bytes);

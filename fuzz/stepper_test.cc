@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fuzz/explore.h"
+#include "target/testing.h"
 
 namespace stackdrain {
 namespace {
@@ -347,7 +348,7 @@ std::string text_of(const std::vector<Operation>& program) {
   return to_text({bytes.data(), bytes.size()});
 }
 
-constexpr size_t kLength = asan_enabled ? 3 : 4;
+constexpr size_t kLength = kSlowBuild ? 3 : 4;
 
 TEST_P(Futures, EqualDigestsHaveEqualOnes) {
   Stepper stepper(machine(), world().goroutines);
@@ -370,7 +371,7 @@ TEST_P(Futures, EqualDigestsHaveEqualOnes) {
 TEST_P(Futures, EqualDigestsOfLongProgramsHaveEqualOnes) {
   Stepper stepper(machine(), world().goroutines);
   const std::vector<Operation> letters = letters_of(world());
-  constexpr size_t kPairs = asan_enabled ? 40 : 400;
+  constexpr size_t kPairs = kSlowBuild ? 40 : 400;
   constexpr size_t kLongest = 24;
   std::map<StateDigest, std::vector<Operation>> known;
   size_t pairs = 0;
