@@ -153,6 +153,18 @@ TEST(Machine, ExhaustedArenaIsNoViolation) {
   EXPECT_EQ(verdict.no_ops, 12u);  // four fit into 1 MiB
 }
 
+// A no-op changed nothing: what changed something is checked, even if it got no further.
+TEST(Machine, WhatChangedSomethingIsNoNoOp) {
+  const Verdict gave_back =
+      run("spawn g0 2K\nexit g0\nspawn g1 256K\nspawn g2 256K\nspawn g3 256K\nspawn g0 256K\n", "serial");
+  EXPECT_EQ(verdict_text(gave_back), "pass");
+  EXPECT_EQ(gave_back.no_ops, 0u) << "g0 gave its 2 KiB back before it found the arena exhausted";
+  const Verdict marked =
+      run("spawn g0 4K\nspawn g1 4K\ngc-begin 2\nat alloc 1\nshrink m1 g1\ngc-mark m0 16\n", "serial");
+  EXPECT_EQ(verdict_text(marked), "pass");
+  EXPECT_EQ(marked.no_ops, 0u) << "it ran g0's job before it came to g1, which is busy";
+}
+
 TEST(Machine, NestedOperationsKeepAwayFromTheirHost) {
   // Inside g1's growth on p0: another mutator on p0 is busy, a send to the moving stack is refused.
   const Verdict verdict = run("spawn g1 2K\nspawn g2 2K\nat copy 2\ngrow g1\ngrow g2\nwake g1\n", "serial");
