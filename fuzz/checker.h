@@ -55,6 +55,7 @@ class Checker final : private WalkVisitor {
   bool check_mark_ended();
   // The caches are flushed and stay empty until the restart (B5).
   void note_flushed(bool flushed) { flushed_ = flushed; }
+  bool flushed() const { return flushed_; }
 
   // Records a violation that the machine saw itself; always false.
   bool report(Invariant invariant, const char* format, ...) __attribute__((format(printf, 3, 4)));

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -37,6 +39,10 @@ class BadInput(unittest.TestCase):
         self.refused(["bench", "other_benchmark"], "unknown benchmark", "list benchmarks")
         self.refused(["list", "everything"], "invalid choice")
         self.refused(["run", RACE, "--", "-x"], "only bench")
+        self.refused(["explore", "--depth", "0"], "--depth")
+        self.refused(["explore", "--memory", "0"], "--memory")
+        self.refused(["explore", "--depth", "many"], "'many'")
+        self.refused(["explore", "serial"], "serial")
 
     def test_unknown_names(self):
         self.refused(["run", RACE, "--policy", "seriel"], "unknown policy 'seriel'", "did you mean 'serial'")
@@ -45,6 +51,9 @@ class BadInput(unittest.TestCase):
         self.refused(["replay", TRACE, "--preset", "go9"], "unknown preset 'go9'", "seed")
         self.refused(["fuzz", "--policy", "seriel"], "unknown policy 'seriel'")
         self.refused(["report", "--policies", "seriel"], "unknown policy 'seriel'")
+        self.refused(["explore", "--world", "nowhere"], "unknown world 'nowhere'", "stopped")
+        self.refused(["explore", "--policy", "seriel"], "unknown policy 'seriel'")
+        self.refused(["explore", "--defect", "Q99x"], "unknown defect 'Q99x'")
 
     def test_files(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -119,11 +128,61 @@ class Verbs(unittest.TestCase):
             self.assertEqual(row["violations"], 0)
             self.assertEqual(row["allocations"], row["trace_allocations"])
 
+    def test_explore_says_what_it_did(self):
+        result = run("explore", "--depth", "3", "--json")
+        self.assertEqual(result.returncode, 0)
+        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertGreater(len({row["world"] for row in rows}), 1)
+        self.assertEqual(len(rows), len({(row["policy"], row["world"]) for row in rows}))
+        for row in rows:
+            self.assertEqual((row["end"], row["depth"], len(row["lengths"])), ("depth", 3, 4))
+            for what in ("states", "transitions", "refused"):
+                self.assertEqual(row[what], sum(length[what] for length in row["lengths"]))
+            self.assertNotIn("counterexample", row)
+
+    def test_a_counterexample_is_reproduced(self):
+        with tempfile.TemporaryDirectory() as folder:
+            found = f"{folder}/found.ops"
+            result = run("explore", "--policy", "immediate", "--world", "stopped", "--depth", "5", "--out", found, "--json")
+            self.assertEqual(result.returncode, 1)
+            counterexample = json.loads(result.stdout)["counterexample"]
+            self.assertEqual((counterexample["invariant"], counterexample["reproduced"]), ("A3", True))
+            self.assertEqual(Path(found).read_text(encoding="utf-8").splitlines(), counterexample["program"])
+            self.assertEqual(len(counterexample["program"]), counterexample["length"] + 1)
+            self.assertEqual(run("run", found, "--policy", "immediate").returncode, 1)
+            self.assertEqual(run("run", found, "--policy", "sound").returncode, 0)
+            self.assertEqual(os.listdir(folder), ["found.ops"])
+
+    def test_what_ends_the_process_is_a_counterexample_too(self):
+        # Frees a slot twice: the pool's own assertion stops it. One world's end does not end the others'.
+        result = run("explore", "--policy", "serial", "--defect", "Q3", "--depth", "3", "--json")
+        self.assertEqual(result.returncode, 1)
+        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertGreater(len(rows), 1)
+        self.assertTrue(any("assertion" in row.get("counterexample", {}).get("message", "") for row in rows), rows)
+
+    def test_bounds_are_told(self):
+        row = json.loads(run("explore", "--policy", "serial", "--world", "caches", "--depth", "30", "--memory", "3", "--json").stdout)
+        self.assertEqual(row["end"], "memory")
+        self.assertLess(row["depth"], 30)
+        self.assertEqual(len(row["lengths"]), row["depth"] + 2)
+        self.assertLessEqual(row["bytes"], 3e6)
+
+    def test_an_interrupt_tells_what_is_complete(self):
+        process = subprocess.Popen([ROOT / "stackdrain", "explore", "--policy", "serial", "--world", "stopped", "--depth", "30", "--json"],
+                                   cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        row = json.loads(out)
+        self.assertEqual((process.returncode, row["end"]), (0, "stopped"), err)
+        self.assertGreater(row["depth"], 1)
+
     def test_lists_and_help(self):
         for what in ("policies", "operations", "defects", "invariants", "fuzzers", "benchmarks"):
             self.assertEqual(run("list", what).returncode, 0)
             self.assertTrue(run("list", what, "--names").stdout.split())
-        for verb in ("report", "test", "fuzz", "explain", "run", "ops", "replay", "bench", "list"):
+        for verb in ("report", "test", "fuzz", "explain", "run", "ops", "replay", "explore", "bench", "list"):
             self.assertEqual(run(verb, "--help").returncode, 0)
 
 

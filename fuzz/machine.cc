@@ -55,6 +55,9 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   host_ = {};
   nested_ = armed_ = live_hook_ = false;
   since_walk_ = 0;
+  points_reached_ = 0;
+  watch_ = Watch::kUsual;
+  alternatives_ = nullptr;
 }
 
 const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, MachineObserver* observer) {
@@ -79,20 +82,25 @@ const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, Machin
 
 void Machine::run_all() {
   while (next_ < length_ && !checker_.failed() && !model_.deferred.full() && !model_.shrunk.full()) {
-    index_ = outer_index_ = next_++;
-    const bool host = armed_;
-    const size_t nested_end = std::min(length_, next_ + armed_count_);
-    armed_ = false;
-    live_hook_ = host;
-    run_one(index_);
-    live_hook_ = false;
-    if (host && armed_count_ == 0) next_ = std::max(next_, nested_end);  // they ran inside
+    run_next();
   }
   if (checker_.failed()) return;
   if (next_ < length_) starve();  // the model is full
   index_ = outer_index_ = length_;
   nested_ = false;
   finish();
+}
+
+// The next operation, and what runs inside it.
+void Machine::run_next() {
+  index_ = outer_index_ = next_++;
+  const bool host = armed_;
+  const size_t nested_end = std::min(length_, next_ + armed_count_);
+  armed_ = false;
+  live_hook_ = host;
+  run_one(index_);
+  live_hook_ = false;
+  if (host && armed_count_ == 0) next_ = std::max(next_, nested_end);  // they ran inside
 }
 
 void Machine::run_one(size_t index) {
@@ -104,7 +112,9 @@ void Machine::run_one(size_t index) {
   outcome_.no_op = operation.reserved() ? "a reserved code" : execute(operation);
   if (state_counters_ != nullptr) count_state(operation, held, held_of_it);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
-  if (outcome_.no_op == nullptr) check_after(false);  // a no-op changed nothing
+  if (outcome_.no_op == nullptr && watch_ != Watch::kNothing) {  // a no-op changed nothing
+    check_after(watch_ == Watch::kEverything);
+  }
   if (observer_ != nullptr) observer_->operation(index, operation, nested_, outcome_);
 }
 
@@ -137,6 +147,7 @@ void Machine::count_state(Operation operation, bool held, bool held_of_it) {
 
 // Reached by the host: the armed operations run here, once.
 void Machine::at(Yield point) {
+  if (!nested_) points_reached_ |= uint32_t{1} << static_cast<uint32_t>(point);
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
   run_nested();
@@ -151,7 +162,9 @@ void Machine::run_nested() {
   checker_.check_step(true);
   for (size_t i = first; i < end && !checker_.failed(); ++i) {
     index_ = i;
-    run_one(i);
+    do {
+      run_one(i);
+    } while (alternatives_ != nullptr && outcome_.no_op != nullptr && alternatives_->next(i));
   }
   nested_ = false;
   if (!checker_.failed()) index_ = host_index;
@@ -159,9 +172,9 @@ void Machine::run_nested() {
   outcome_ = host_outcome;
 }
 
-bool Machine::check_after(bool changed_phase) {
+bool Machine::check_after(bool walk) {
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
-  const bool due = changed_phase || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
+  const bool due = walk || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
   if (!due && ++since_walk_ < kWalkEvery) return true;
   since_walk_ = 0;
   return checker_.check_walk();
@@ -335,9 +348,11 @@ const char* Machine::do_spawn(Operation operation) {
   owner.in_move = true;
   const bool spawned = goroutine(g).spawn(*pool_, proc_, bytes, marking());
   owner.in_move = false;
+  if (!spawned) starve();
+  if (!spawned && !gives_back) return "the arena is exhausted";
   if (!spawned) {
-    starve();
-    return "the arena is exhausted";
+    note("g%u gave its stack back, and the arena is exhausted", g);
+    return nullptr;
   }
   const Stack stack = goroutine(g).stack();
   if (reuses && stack != owner.stack) checker_.report(Invariant::kB2, "g%u did not reuse the stack it kept", g);
@@ -696,10 +711,11 @@ const char* Machine::do_gc_mark(Operation operation) {
   const uint32_t marker = operation.arg(0);
   if (const char* refusal = marker_refusal(marker)) return refusal;
   if (!collector_.jobs_left()) return "no root job is left";
-  for (uint32_t n = operation.arg(1) + 1; n > 0 && collector_.jobs_left() && !checker_.failed(); --n) {
+  const uint32_t jobs = operation.arg(1) + 1;
+  for (uint32_t n = jobs; n > 0 && collector_.jobs_left() && !checker_.failed(); --n) {
     const uint32_t job = collector_.next_job();
     if (job >= kFixedJobs) {
-      if (!marker_job(marker, job - kFixedJobs)) return kBusy;
+      if (!marker_job(marker, job - kFixedJobs)) return n == jobs ? kBusy : nullptr;
       collector_.skip_job();
       continue;
     }

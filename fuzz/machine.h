@@ -77,6 +77,15 @@ struct Verdict {
   std::array<uint64_t, kGoroutines> digests{};
 };
 
+// Offers another operation in the place of a nested one that was refused, by writing it into the program; for explore.
+class Alternatives {
+ public:
+  virtual bool next(size_t index) = 0;
+
+ protected:
+  ~Alternatives() = default;
+};
+
 class Machine final : private YieldHook {
  public:
   Machine();
@@ -97,7 +106,16 @@ class Machine final : private YieldHook {
   const Collector& collector() const { return collector_; }
 
  private:
+  friend class Stepper;  // stepper.h: drives it one operation at a time, and digests where it stands
+  friend class StateHasher;
+
   static constexpr size_t kArenaBytes = size_t{8} << 20;
+  // What is checked after an operation.
+  enum class Watch : uint8_t {
+    kUsual,       // the walk when it is due
+    kEverything,  // the walk always
+    kNothing,     // what is replayed was checked before
+  };
   // What the operation under way occupies, so that a nested one keeps away from it.
   struct Host {
     Proc proc = kNoProc;
@@ -110,10 +128,11 @@ class Machine final : private YieldHook {
   void reset(ProgramView program, const PolicyRow& policy);
   void choose_pool(const PolicyRow& policy);
   void run_all();
+  void run_next();
   void run_one(size_t index);
   void run_nested();
   void finish();
-  bool check_after(bool changed_phase);
+  bool check_after(bool walk);
   void starve() { verdict_.starved_at = std::min(verdict_.starved_at, outer_index_); }
   void count_state(Operation operation, bool held, bool held_of_it);
   void held_pointers(Operation operation, bool& any, bool& of_it) const;
@@ -198,6 +217,9 @@ class Machine final : private YieldHook {
   Yield armed_point_ = Yield::kCopyAlloc;
   size_t armed_count_ = 0;
   bool live_hook_ = false;
+  uint32_t points_reached_ = 0;  // a bit for each yield point that an operation reached, not those of nested ones
+  Watch watch_ = Watch::kUsual;
+  Alternatives* alternatives_ = nullptr;
 };
 
 }  // namespace stackdrain

@@ -127,6 +127,17 @@ TEST(Machine, SameInputSameResultInAnyOrder) {
   }
 }
 
+#if STACKDRAIN_DEFECTS
+// A violation cuts a run short in the middle of a mark. What the pool was in the midst of must not reach the next run.
+TEST(Machine, ARunThatIsCutShortLeavesNothingBehind) {
+  const std::string_view program = "spawn g0 16K\ngc-begin 1\nshrink m0 g0\n";
+  planted_defect = Defect::kQ5DrainWhileMarking;
+  EXPECT_EQ(id_of(run(program, "serial").violation.invariant), "A2");
+  planted_defect = Defect::kNone;
+  EXPECT_EQ(verdict_text(run(program, "serial")), "pass");
+}
+#endif
+
 TEST(Machine, SenselessOperationsAreCountedNoOps) {
   const Verdict verdict =
       run("exit g1\nresolve m0\ngc-end\nrestart\nreserved 40 3\nheap-free h1\nspawn g1 2K\nspawn g1 2K\n", "serial");
@@ -140,6 +151,18 @@ TEST(Machine, ExhaustedArenaIsNoViolation) {
   const Verdict verdict = run(text, "serial");
   EXPECT_EQ(verdict_text(verdict), "pass");
   EXPECT_EQ(verdict.no_ops, 12u);  // four fit into 1 MiB
+}
+
+// A no-op changed nothing: what changed something is checked, even if it got no further.
+TEST(Machine, WhatChangedSomethingIsNoNoOp) {
+  const Verdict gave_back =
+      run("spawn g0 2K\nexit g0\nspawn g1 256K\nspawn g2 256K\nspawn g3 256K\nspawn g0 256K\n", "serial");
+  EXPECT_EQ(verdict_text(gave_back), "pass");
+  EXPECT_EQ(gave_back.no_ops, 0u) << "g0 gave its 2 KiB back before it found the arena exhausted";
+  const Verdict marked =
+      run("spawn g0 4K\nspawn g1 4K\ngc-begin 2\nat alloc 1\nshrink m1 g1\ngc-mark m0 16\n", "serial");
+  EXPECT_EQ(verdict_text(marked), "pass");
+  EXPECT_EQ(marked.no_ops, 0u) << "it ran g0's job before it came to g1, which is busy";
 }
 
 TEST(Machine, NestedOperationsKeepAwayFromTheirHost) {

@@ -16,6 +16,7 @@
 #include "absl/flags/usage_config.h"
 #include "fuzz/differential.h"
 #include "fuzz/explain.h"
+#include "fuzz/explore_tool.h"
 #include "fuzz/machine.h"
 #include "fuzz/replay_tool.h"
 #include "fuzz/tool.h"
@@ -29,6 +30,10 @@ ABSL_FLAG(bool, expect, false, "run: hold the file to its '# expect:' lines");
 ABSL_FLAG(bool, json, false, "one machine-readable object instead of a table");
 ABSL_FLAG(bool, names, false, "list: names only, one a line");
 ABSL_FLAG(bool, all_cycles, false, "replay: a row for every cycle");
+ABSL_FLAG(std::string, world, "", "explore: a world of its table; every one if empty");
+ABSL_FLAG(uint32_t, depth, 6, "explore: the longest program");
+ABSL_FLAG(double, seconds, 0, "explore: a bound for each policy and world; 0 is none");
+ABSL_FLAG(uint32_t, megabytes, 2000, "explore: a bound for what is kept; 0 is none");
 
 namespace stackdrain {
 namespace {
@@ -315,6 +320,20 @@ int replay_verb_with_flags(const Arguments& arguments) {
                                  .all_cycles = absl::GetFlag(FLAGS_all_cycles)});
 }
 
+int explore_verb_with_flags(const Arguments& arguments) {
+  if (!arguments.empty()) throw InputError("explore takes no further argument '" + arguments[0] + "'");
+  plant_defect(absl::GetFlag(FLAGS_defect));
+  const std::string chosen = absl::GetFlag(FLAGS_policy);
+  return explore_verb(machine(), {.policy = chosen.empty() ? "sound" : chosen,
+                                  .defect = absl::GetFlag(FLAGS_defect),
+                                  .world = absl::GetFlag(FLAGS_world),
+                                  .depth = absl::GetFlag(FLAGS_depth),
+                                  .seconds = absl::GetFlag(FLAGS_seconds),
+                                  .megabytes = absl::GetFlag(FLAGS_megabytes),
+                                  .out = absl::GetFlag(FLAGS_out),
+                                  .json = absl::GetFlag(FLAGS_json)});
+}
+
 struct VerbRow {
   std::string_view name;
   int (*run)(const Arguments&);
@@ -323,6 +342,7 @@ constexpr VerbRow kVerbs[] = {{"run", run_verb},
                               {"explain", explain_verb},
                               {"ops", ops_verb},
                               {"replay", replay_verb_with_flags},
+                              {"explore", explore_verb_with_flags},
                               {"list", list_verb}};
 
 int dispatch(const Arguments& arguments) {

@@ -138,6 +138,11 @@ class WalkVisitor {
   virtual void span(const SpanView& view) = 0;
   virtual void slot(const SlotView& view) = 0;
   virtual void fault(WalkFault fault, uintptr_t address) = 0;
+  // A pool whose future depends on more than spans and slots show (the order of a list, where a queue is cut) tells
+  // that here, in words without addresses (offsets from the arena's base), to those who ask for it: explore merges
+  // states that a walk can't tell apart.
+  virtual bool wants_hidden() const { return false; }
+  virtual void hidden(uint64_t) {}
 
  protected:
   ~WalkVisitor() = default;

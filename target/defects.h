@@ -50,10 +50,10 @@ namespace stackdrain {
   X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3")             \
   X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                           \
   X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")             \
-  X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "C2 B2 B1")            \
+  X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "A5 C2 B2 B1")         \
   X(kQ10BudgetNeverResumes, "Q10", "budget-never-resumes", "what a budgeted drain left is forgotten", "C3 C8 C2 E2")   \
   X(kQ11LateWriteOverLinks, "Q11", "late-write-over-links", "the dead stack is filled after its links were written",   \
-    "C2")                                                                                                              \
+    "A5 C2")                                                                                                           \
   X(kQ12EnqueuedAfterDrain, "Q12", "enqueued-after-drain", "pushed between drain and restart, waits a cycle", "C3 C7")
 
 enum class Defect : uint8_t {

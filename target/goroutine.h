@@ -115,6 +115,9 @@ class Goroutine {
 
   uint32_t id() const { return id_; }
   uint32_t generation() const { return generation_; }
+  // The last cycles in which it was scanned and halved.
+  uint32_t scanned_cycle() const { return scanned_cycle_.load(std::memory_order_relaxed); }
+  uint32_t shrunk_cycle() const { return shrunk_cycle_; }
   GoStatus status() const { return status_.load(std::memory_order_acquire); }
   bool alive() const { return status() != GoStatus::kDead; }
   Stack stack() const { return stack_; }

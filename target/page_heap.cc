@@ -351,6 +351,29 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     page += span.page_count();
   }
   walk_free_lists(visitor);
+  if (visitor.wants_hidden()) tell_hidden(visitor);
+}
+
+// Free spans in the order in which their lists would issue them, which of their pages are not zero though they say so,
+// and what recycled descriptors carry into their next life.
+void PageHeap::tell_hidden(WalkVisitor& visitor) const {
+  const auto tell = [&](const SpanLinks& list) {
+    for (const Span* span = list.front(); span != nullptr; span = span->next) {
+      visitor.hidden(uint64_t{span->first()} << 2 | (span->released ? 1 : 0));
+      for (uint32_t page = span->first(); page < span->first() + span->page_count(); ++page) {
+        if (!span->needs_zero && !span->released && arena_.dirty()[page] != 0) visitor.hidden(uint64_t{page} << 2 | 2);
+      }
+    }
+  };
+  tell(free_[0]);
+  for (size_t word = 0; word < non_empty_.size(); ++word) {
+    for (uint64_t bits = non_empty_[word]; bits != 0; bits &= bits - 1) {
+      tell(free_[word * 64 + static_cast<size_t>(std::countr_zero(bits))]);
+    }
+  }
+  for (const Span* span = spare_; span != nullptr; span = span->next) {
+    if (span->limit != 0 || span->free_list != 0) visitor.hidden((span->limit - arena_.base()) | 3);
+  }
 }
 
 void PageHeap::walk_free_lists(WalkVisitor& visitor) const {

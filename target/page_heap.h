@@ -93,6 +93,7 @@ class PageHeap {
   void set_map(uint32_t page, const Span* span);
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
   void walk_free_lists(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
+  void tell_hidden(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   void walk_map(const Span& span, WalkVisitor& visitor) const;
 
   Arena& arena_;

@@ -415,6 +415,9 @@ void ReferencePool::walk(WalkVisitor& visitor) const {
   walk_orders(visitor);
   walk_caches(visitor);
   walk_reserve(visitor);
+  if (!visitor.wants_hidden()) return;
+  visitor.hidden(keep_empty_.load(std::memory_order_relaxed) ? 1 : 0);
+  visitor.hidden(kept_bytes());
 }
 
 void ReferencePool::walk_slots(const Span& span, WalkVisitor& visitor) const {
@@ -428,6 +431,7 @@ void ReferencePool::walk_slots(const Span& span, WalkVisitor& visitor) const {
     }
     visitor.slot({lo, slot, SlotPlace::kPoolFree, kNoProc});
   }
+  if (visitor.wants_hidden()) visitor.hidden(span.given_units);
   for (uint32_t units = span.given_units; units != 0; units &= units - 1) {
     const auto unit = static_cast<uintptr_t>(std::countr_zero(units));
     visitor.slot({base + unit * kMinStackBytes, slot, SlotPlace::kPoolFree, kNoProc});

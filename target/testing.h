@@ -1,4 +1,4 @@
-// For target's tests: a walk that collects what it is told.
+// For tests: a walk that collects what it is told, and whether to do less because a sanitizer slows everything down.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,19 @@
 #include "target/any_pool.h"
 
 namespace stackdrain {
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define STACKDRAIN_SLOW_BUILD 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STACKDRAIN_SLOW_BUILD 1
+#endif
+#ifdef STACKDRAIN_SLOW_BUILD
+inline constexpr bool kSlowBuild = true;
+#else
+inline constexpr bool kSlowBuild = false;
+#endif
 
 class CollectedWalk final : public WalkVisitor {
  public:

@@ -83,6 +83,9 @@ class AfterRestartPool : public QueueingPool {
     queue_.walk(visitor, heap_);
     drain_.walk(visitor, heap_);
     late_.walk(visitor, heap_);
+    if (!visitor.wants_hidden()) return;
+    visitor.hidden(queue_.count());  // where one queue ends and the next begins
+    visitor.hidden(drain_.count());
   }
 
  private:

@@ -174,6 +174,7 @@ class BitmapPool : public ReferencePool {
   void walk(WalkVisitor& visitor) const {
     SpanFacts facts(*this, visitor);
     ReferencePool::walk(facts);
+    if (visitor.wants_hidden()) tell_hidden(visitor);
   }
 
  protected:
@@ -238,6 +239,8 @@ class BitmapPool : public ReferencePool {
     }
     void slot(const SlotView& view) override { visitor_.slot(view); }
     void fault(WalkFault fault, uintptr_t address) override { visitor_.fault(fault, address); }
+    bool wants_hidden() const override { return visitor_.wants_hidden(); }
+    void hidden(uint64_t word) override { visitor_.hidden(word); }
 
    private:
     const BitmapPool& pool_;
@@ -249,6 +252,17 @@ class BitmapPool : public ReferencePool {
   size_t unit_of(uintptr_t lo) const { return (lo - arena_base()) / kMinStackBytes; }
   uintptr_t address_of(size_t unit) const { return arena_base() + unit * kMinStackBytes; }
   static size_t first_unit(const Span& span) { return size_t{span.first()} * kUnitsPerPage; }
+
+  // What decides which slot comes next and which spans are looked at, and a walk does not show.
+  void tell_hidden(WalkVisitor& visitor) const {
+    for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) visitor.hidden(pending_.load(word));
+    for (size_t word = 0; word <= mapped_units() / kWordBits / kWordBits; ++word) {
+      visitor.hidden(dirty_.load(word));
+      for (const Bits& offers : offers_) visitor.hidden(offers.load(word));
+    }
+    for (const auto& hint : hints_) visitor.hidden(hint.load(kRelaxed));
+    visitor.hidden(drain_pending() ? cursor_ + 1 : 0);
+  }
 
   // A free or pending bit belongs to a slot of a span.
   void walk_strays(WalkVisitor& visitor) const {

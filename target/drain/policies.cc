@@ -34,12 +34,12 @@ constexpr PolicyRow kPolicies[] = {
     {.name = "sorted-batch",
      .summary = "a list of numbers outside the stacks; drained span by span in the pause, in address order",
      .origin = "ours",
-     .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true},
+     .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true, .by_address = true},
      .make = make_sorted_batch},
     {.name = "bitmap",
      .summary = "bits outside the stacks, reusable at once; empty spans leave in short steps after the restart",
      .origin = "ours",
-     .claims = {.concurrent_mark = true, .strong_a2 = true, .keeps_empty_spans = true},
+     .claims = {.concurrent_mark = true, .strong_a2 = true, .keeps_empty_spans = true, .by_address = true},
      .make = make_bitmap},
 };
 

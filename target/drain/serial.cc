@@ -12,7 +12,7 @@ class SerialPool : public QueueingPool {
 
   void begin_cycle(CycleKind kind) {
     QueueingPool::begin_cycle(kind);
-    if (planted(Defect::kQ5DrainWhileMarking)) drain_early_ = true;
+    drain_early_ = planted(Defect::kQ5DrainWhileMarking);  // also what a run that was cut short left behind
   }
 
   void retire(Proc proc, Stack stack, RetireWhy why) {
