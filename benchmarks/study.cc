@@ -81,8 +81,8 @@ std::vector<Sweep> sweeps(bool quick) {
 }
 
 int repetitions_of(size_t stacks, bool quick) {
-  if (stacks >= kMi) return quick ? 3 : 7;
-  if (stacks >= 64 * kKi) return quick ? 5 : 9;
+  if (stacks >= kMi) return quick ? 2 : 7;
+  if (stacks >= 64 * kKi) return quick ? 4 : 9;
   return quick ? 11 : 21;
 }
 
