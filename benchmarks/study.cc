@@ -69,7 +69,7 @@ struct Sweep {
 
 std::vector<Sweep> sweeps(bool quick) {
   if (quick) {
-    return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kEvery, false, false, true},
+    return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kFirst, false, false, true},
             {{kMi}, {4096}, Take::kDeferring, false, false, true},
             {{kKi, 64 * kKi}, {2048, 8192, 32768}, Take::kDrainInPause, true, false, false}};
   }
