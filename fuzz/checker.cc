@@ -38,7 +38,7 @@ const char* name_of(RootKind kind) {
 void Checker::reset(const Watched& watched) {
   watched_ = watched;
   failed_ = false;
-  flushed_ = false;
+  flushed_ = overlap_ = false;
   last_stats_ = {};
   releases_at_begin_ = 0;
   snapshot_count_ = 0;
@@ -120,8 +120,10 @@ bool Checker::check_accounts() {
   if (held != model.deferred.count) {
     // What is missing once the mark is over was queued all right, and lost.
     const bool lost = held < model.deferred.count && watched_.collector->phase() != Phase::kMark;
+    const bool overlap = held < model.deferred.count && overlap_;
     return report(!watched_.claims.defers_shrunk ? Invariant::kC7
                   : lost                         ? Invariant::kC3
+                  : overlap                      ? Invariant::kC6
                                                  : Invariant::kC1,
                   "the pool holds %" PRIu64 " deferred stacks, the policy says %zu", held, model.deferred.count);
   }
@@ -272,8 +274,8 @@ void Checker::span(const SpanView& view) {
 }
 
 void Checker::fault(WalkFault fault, uintptr_t address) {
-  constexpr Invariant kBroken[] = {Invariant::kA6, Invariant::kA6, Invariant::kA6, Invariant::kA5,
-                                   Invariant::kA5, Invariant::kB3, Invariant::kB4, Invariant::kC2};
+  constexpr Invariant kBroken[] = {Invariant::kA6, Invariant::kA6, Invariant::kA6, Invariant::kA5, Invariant::kA5,
+                                   Invariant::kB3, Invariant::kB4, Invariant::kC2, Invariant::kF6};
   report(kBroken[static_cast<size_t>(fault)], "walk: %s, at +0x%" PRIxPTR,
          kWalkFaultNames[static_cast<size_t>(fault)].data(), address == 0 ? 0 : offset(address));
 }
@@ -501,6 +503,29 @@ bool Checker::check_quiescent(bool nothing_left) {
                 "all is dead and flushed, but %" PRIu64 " stacks live, cached %" PRIu64 ", stack %" PRIu64
                 ", heap %" PRIu64 " bytes, %zu spans",
                 stats.live_stacks, stats.cached_bytes, stats.stack_bytes, stats.heap_bytes, span_count_);
+}
+
+bool Checker::check_published() {
+  if (failed_) return false;
+  const uintptr_t base = watched_.pool->arena_base();
+  for (uintptr_t page = base; page < base + watched_.pool->arena_mapped(); page += kPageBytes) {
+    const Location at = watched_.pool->locate(page);
+    const bool issued = at.state == SpanState::kStack || at.state == SpanState::kInUse;
+    if (!issued || at.generation != 0) continue;
+    return report(Invariant::kA8, "the page at +0x%" PRIxPTR " reads as %s, but its span has no generation yet",
+                  offset(page), name_of(at.state));
+  }
+  return true;
+}
+
+bool Checker::check_next_of_drain(uintptr_t next, size_t left) {
+  if (failed_) return false;
+  const auto& deferred = watched_.model->deferred;
+  for (size_t i = 0; i < deferred.count; ++i) {
+    if (deferred.items[i].stack.lo == next) return true;
+  }
+  return report(Invariant::kC5, "the drain has %zu stacks left and goes on with +0x%" PRIxPTR ", which nobody retired",
+                left, next == 0 ? 0 : offset(next));
 }
 
 void Checker::note_mark_began() {

@@ -28,6 +28,7 @@ struct ModelGoroutine {
   uint32_t used = 0;
   uint32_t shrunk_cycle = 0;
   bool in_move = false;  // an operation that moves it is under way: only its old memory and its roots may be judged
+  bool parking = false;  // it is blocking, and must not be moved until it is through with that (D10)
 
   bool alive() const { return status != GoStatus::kDead; }
   // Distance from hi of the youngest frame's high end.
@@ -78,7 +79,7 @@ struct Model {
       goroutine.roots = {};
       goroutine.used = 0;
       goroutine.shrunk_cycle = 0;
-      goroutine.in_move = false;
+      goroutine.in_move = goroutine.parking = false;
     }
     heap = {};
     heap_pages = {};

@@ -26,7 +26,7 @@ void Collector::begin(CycleKind kind) {
   next_job_.store(0, std::memory_order_relaxed);
   phase_ = Phase::kMark;
   pool_->begin_cycle(kind);
-  if (!kind.concurrent) return;
+  if (flushes_as_job()) return;
   for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
 }
 
@@ -41,9 +41,9 @@ JobResult Collector::run_next_job(int marker) {
   result.ran = true;
   if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
     mark_heap_roots(marker, job);
-  } else if (!kind_.concurrent) {
+  } else if (flushes_as_job()) {
     for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
-    result.flushed = true;
+    result.flushed = !kind_.concurrent;
   }
   return result;
 }

@@ -42,6 +42,26 @@ namespace stackdrain {
     "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                        \
   X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5")       \
   X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3")                   \
+  X(kElemYield, "elem-yield", "#13169 e410a527b2",                                                                     \
+    "a sender yields between reading elem and writing through it, unannounced; a shrink moves the stack", "D6")        \
+  X(kStaleStatusCas, "stale-status-cas", "#9186 2b62e1eaec", "a status is read once and compared with for ever",       \
+    "F4 D5")                                                                                                           \
+  X(kControlWordReadTwice, "control-word-read-twice", "71559a6ffd",                                                    \
+    "the status that was judged and the status that is claimed are two reads", "D10 D5")                               \
+  X(kParkingFlagLate, "parking-flag-late", "#40641 eb3c6a93c3",                                                        \
+    "a goroutine counts as waiting before it says that it must not be moved yet", "D10 D6")                            \
+  X(kPreemptedInCachePush, "preempted-in-cache-push", "#15853 6a86dbe75f",                                             \
+    "the processor is read again between linking a stack and storing the head", "B1 B4 E2 F2")                         \
+  X(kCacheUsedWhileFlushed, "cache-used-while-flushed", "d6d7170de4",                                                  \
+    "a cache is flushed by a marker while its processor runs", "B1 B4 B5 B3 E2")                                       \
+  X(kFreeBeforeMetadata, "free-before-metadata", "#11617 cc8f544198",                                                  \
+    "a span is freed, and then its metadata is cleared", "A1 A7 B7")                                                   \
+  X(kStatePublishedEarly, "state-published-early", "#35541 c53b2bdb35",                                                \
+    "a span's state is visible before its metadata", "A8")                                                             \
+  X(kTouchMergedDescriptor, "touch-merged-descriptor", "e604c6e293",                                                   \
+    "a descriptor is written after it was merged away", "F6 A6")                                                       \
+  X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read", "C5 B1 C3 A4 E2")           \
+  X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3")                          \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \
     "C3 C2 B1 A4 E2")                                                                                                  \
   X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")    \

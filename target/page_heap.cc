@@ -60,6 +60,7 @@ Span* PageHeap::new_descriptor() {
 }
 
 void PageHeap::drop_descriptor(Span* span) {
+  span->needs_zero = span->released = false;
   span->state.store(SpanState::kDead, std::memory_order_release);
   span->next = spare_;
   spare_ = span;
@@ -142,6 +143,8 @@ void PageHeap::issue(Span* span, SpanUse use) {
   const uint32_t pages = span->page_count();
   const uintptr_t base = base_of(*span);
   const bool stack = use.state == SpanState::kStack;
+  if (planted(Defect::kStatePublishedEarly)) span->state.store(use.state, std::memory_order_release);
+  yield_point(Yield::kIssue);
   span->order = use.order;
   span->free_list = 0;
   span->out = 0;
@@ -194,6 +197,7 @@ void PageHeap::merge_and_list(Span* span) {
     first = std::min(first, neighbour->first());
     pages += neighbour->page_count();
     drop_descriptor(neighbour);
+    if (planted(Defect::kTouchMergedDescriptor)) neighbour->needs_zero = true;
   };
   if (first > 0) {
     Span* left = arena_.spans() + arena_.page_map()[first - 1].load(std::memory_order_relaxed);
@@ -211,6 +215,15 @@ void PageHeap::merge_and_list(Span* span) {
   insert_free(span);
 }
 
+void PageHeap::clear_metadata(Span& span) {
+  if (!planted(Defect::kFreelistKept)) span.free_list = 0;
+  span.order = kNoOrder;
+  span.slot_bytes = 0;
+  span.capacity = span.out = 0;
+  if (!planted(Defect::kStaleSpanLimit)) span.limit = 0;
+  span.generation.store(0, std::memory_order_relaxed);
+}
+
 void PageHeap::free(Span* span) {
   MutexLock lock(mutex_);
   yield_point(Yield::kHeapLock);
@@ -221,11 +234,7 @@ void PageHeap::free(Span* span) {
   uint64_t& account = stack ? accounts_.stack_bytes : accounts_.heap_bytes;
   asan_poison(base_of(*span), bytes);
   if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
-  if (!planted(Defect::kFreelistKept)) span->free_list = 0;
-  span->order = kNoOrder;
-  span->slot_bytes = 0;
-  span->capacity = span->out = 0;
-  if (!planted(Defect::kStaleSpanLimit)) span->limit = 0;
+  clear_metadata(*span);
   accounts_.stack_spans_released += stack ? 1 : 0;
   if (!planted(Defect::kMergedSizeAccounted)) account -= bytes;  // the size before merging (E4)
   accounts_.idle_bytes += bytes;
@@ -320,6 +329,19 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     page += span.page_count();
   }
   walk_free_lists(visitor);
+  walk_spare(visitor);
+}
+
+void PageHeap::walk_spare(WalkVisitor& visitor) const {
+  uint32_t steps = 0;
+  for (const Span* span = spare_; span != nullptr; span = span->next) {
+    const bool untouched = span->current() == SpanState::kDead && span->order == kNoOrder && span->slot_bytes == 0 &&
+                           span->out == 0 && span->capacity == 0 && !span->needs_zero && !span->released;
+    if (!untouched || ++steps > descriptors_used_) {
+      visitor.fault(WalkFault::kDescriptor, base_of(*span));
+      return;
+    }
+  }
 }
 
 void PageHeap::walk_free_lists(WalkVisitor& visitor) const {

@@ -111,11 +111,18 @@ void ReferencePool::release(Proc proc, Stack stack) {
     return;
   }
   CacheList& list = cache->lists[static_cast<size_t>(order)];
+  push_cached(proc, list, stack.lo, order);
+}
+
+void ReferencePool::push_cached(Proc proc, CacheList& list, uintptr_t lo, int order) {
   if (list.bytes >= kCacheCapBytes && !planted(Defect::kCacheUnbounded)) [[unlikely]] {
     yield_point(Yield::kCacheRelease);
     release_down_to(list, order, kCacheFillBytes);
   }
-  list.push(stack.lo, order_bytes(order));
+  list.link(lo);
+  const Proc now = yield_and_resume(Yield::kCachePush, proc);
+  CacheList& head = planted(Defect::kPreemptedInCachePush) ? cache_of(now)->lists[static_cast<size_t>(order)] : list;
+  head.store_head(lo, order_bytes(order));
 }
 
 void ReferencePool::refill(CacheList& list, int order) {
@@ -142,7 +149,11 @@ void ReferencePool::flush_cache(Proc proc) {
   StackCache& cache = caches_[static_cast<size_t>(proc)];
   for (int order = 0; order < params_.orders; ++order) {
     CacheList& list = cache.lists[static_cast<size_t>(order)];
-    if (list.head != 0) release_down_to(list, order, 0);
+    if (list.head == 0) continue;
+    CacheList taken = list;  // its owner is stopped: nobody uses the list while it is given back
+    yield_point(Yield::kFlushList);
+    release_down_to(taken, order, 0);
+    list = {};
   }
 }
 
@@ -219,6 +230,8 @@ void ReferencePool::release_large(Span* span) {
   span->out = 0;
   if (!keep_empty_.load(std::memory_order_acquire)) {
     heap_.free(span);
+    yield_point(Yield::kSpanFreed);
+    if (planted(Defect::kFreeBeforeMetadata)) PageHeap::clear_metadata(*span);
     return;
   }
   kept_bytes_.fetch_add(span->slot_bytes, std::memory_order_relaxed);

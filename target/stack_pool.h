@@ -114,6 +114,7 @@ class ReferencePool {
   Span* take_reserved(uint32_t pages) SD_EXCLUDES(reserve_mutex_);
   void release_large(Span* span);
   size_t release_reserve() SD_EXCLUDES(reserve_mutex_);
+  void push_cached(Proc proc, CacheList& list, uintptr_t lo, int order);
   void refill(CacheList& list, int order);
   void release_down_to(CacheList& list, int order, size_t keep_bytes);
   void walk_orders(WalkVisitor& visitor) const;
