@@ -345,7 +345,7 @@ bool Checker::finish_walk() {
     return report(Invariant::kC2, "%zu stacks are in the deferred set, %zu were retired and not freed", deferred_seen_,
                   watched_.model->deferred.count);
   }
-  return check_totals();
+  return check_totals() && check_reserve();
 }
 
 // A7 and B7 for what a span says of itself.
@@ -413,13 +413,41 @@ bool Checker::finish_span(const SpanView& view) {
                 offset(view.base), pooled, view.out, view.capacity);
 }
 
-// E1 and E4 against the spans themselves.
+// C7 for a policy that keeps large stacks until the drain: no more than were given up and not used again.
+bool Checker::check_reserve() {
+  if (!watched_.claims.keeps_empty_spans || watched_.claims.defers_shrunk) return true;
+  const Model& model = *watched_.model;
+  std::array<uint32_t, 32> kept{};
+  for (size_t i = 0; i < span_count_ && model.reserve_known; ++i) {
+    const SpanView& view = spans_[i];
+    if (view.state != SpanState::kStack || view.order != kLargeOrder || view.out != 0) continue;
+    const auto size = static_cast<size_t>(std::countr_zero(view.pages));
+    if (++kept[size] <= model.reserve[size]) continue;
+    return report(Invariant::kC7,
+                  "%u unused large stacks of %u pages are held, %u if each is used again when it can be", kept[size],
+                  view.pages, model.reserve[size]);
+  }
+  return true;
+}
+
+// E1, E4 and E5 against the spans themselves.
 bool Checker::check_totals() {
   uint64_t bytes[4] = {};
+  uint64_t released = 0;
   for (size_t i = 0; i < span_count_; ++i) {
-    bytes[static_cast<size_t>(spans_[i].state) & 3] += uint64_t{spans_[i].pages} << kPageShift;
+    const uint64_t size = uint64_t{spans_[i].pages} << kPageShift;
+    bytes[static_cast<size_t>(spans_[i].state) & 3] += size;
+    if (!spans_[i].released) continue;
+    released += size;
+    if (spans_[i].state == SpanState::kFree) continue;
+    return report(Invariant::kE5, "the %s span at +0x%" PRIxPTR " counts as given back to the system",
+                  name_of(spans_[i].state), offset(spans_[i].base));
   }
   const PoolStats stats = watched_.pool->stats();
+  if (stats.released_bytes != released) {
+    return report(Invariant::kE5, "accounts: %" PRIu64 " bytes given back to the system; spans: %" PRIu64,
+                  stats.released_bytes, released);
+  }
   const uint64_t stack = bytes[static_cast<size_t>(SpanState::kStack)];
   const uint64_t heap = bytes[static_cast<size_t>(SpanState::kInUse)];
   const uint64_t idle = bytes[static_cast<size_t>(SpanState::kFree)];

@@ -41,7 +41,8 @@ namespace stackdrain {
   X(kC4, "C4", "q", "after the drain no empty span is left", "walk at quiescence")                                    \
   X(kC5, "C5", "1", "the next link is read before the node is freed", "each next stack of a drain was retired")       \
   X(kC6, "C6", "c", "detach and push linearize", "held stacks, when operations overlap")                              \
-  X(kC7, "C7", "1", "held bytes and age stay within the policy's bound", "nothing held when nothing is pending")      \
+  X(kC7, "C7", "1", "held bytes and age stay within the policy's bound",                                              \
+    "nothing held when nothing is pending; large stacks kept")                                                        \
   X(kC8, "C8", "c", "a budgeted drain ends in n/budget steps, each within its budget", "each drain step")             \
   X(kD1, "D1", "n", "after a move no root word lies in the old stack", "each root after every operation")             \
   X(kD2, "D2", "n", "a move keeps each word: pointers by distance to hi, all else equal", "each frame word, walk")    \
@@ -57,10 +58,10 @@ namespace stackdrain {
   X(kE2, "E2", "n", "capacity = live + cached + pooled + deferred, per order", "walk")                                \
   X(kE3, "E3", "1", "allocations - frees = live", "accounts against the model")                                       \
   X(kE4, "E4", "1", "accounts use the size before merging", "walk against accounts")                                  \
-  X(kE5, "E5", "1", "map and unmap are byte-exact", "accounts")                                                       \
+  X(kE5, "E5", "1", "map and unmap are byte-exact", "accounts, walk")                                                 \
   X(kE6, "E6", "q", "kill all, flush, drain: nothing is left and the heap is one Free span", "end of each program")   \
   X(kE7, "E7", "q", "peak <= live + deferred bound + caches + partial-span slack", "")                                \
-  X(kF1, "F1", "c", "the lock graph is acyclic", "")                                                                  \
+  X(kF1, "F1", "c", "the lock graph is acyclic", "every lock taken, over a program")                                  \
   X(kF2, "F2", "c", "the allocator is not re-entered", "")                                                            \
   X(kF3, "F3", "c", "the phase does not change within an allocator operation", "")                                    \
   X(kF4, "F4", "c", "every operation ends in bounded steps", "drain loops, tries to claim a goroutine")               \

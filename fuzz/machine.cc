@@ -63,6 +63,7 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   nested_ = armed_ = live_hook_ = stopping_ = false;
   claims_ = 0;
   since_walk_ = 0;
+  locks_.reset();
 }
 
 const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, MachineObserver* observer) {
@@ -71,10 +72,12 @@ const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, Machin
   running_ = true;
 #if STACKDRAIN_YIELDS
   yield_hook = this;
+  lock_hook = &locks_;
 #endif
   run_all();
 #if STACKDRAIN_YIELDS
   yield_hook = nullptr;
+  lock_hook = nullptr;
 #endif
   running_ = false;
   verdict_.violated = checker_.failed();
@@ -101,6 +104,7 @@ void Machine::run_all() {
   index_ = length_;
   nested_ = false;
   finish();
+  check_locks();
 }
 
 void Machine::run_one(size_t index) {
@@ -166,7 +170,9 @@ void Machine::run_nested() {
   for (size_t i = first; i < end && !checker_.failed(); ++i) {
     index_ = i;
     run_one(i);
-    if (outcome_.no_op == nullptr) checker_.note_overlap(true);
+    if (outcome_.no_op != nullptr) continue;
+    checker_.note_overlap(true);
+    model_.reserve_known = false;
   }
   nested_ = false;
   if (!checker_.failed()) index_ = host_index;
@@ -174,7 +180,17 @@ void Machine::run_nested() {
   outcome_ = host_outcome;
 }
 
+bool Machine::check_locks() {
+  if (!locks_.has_cycle()) return true;
+  if (locks_.from() == locks_.to()) {
+    return checker_.report(Invariant::kF1, "lock %zu is taken by the thread that holds it", locks_.to());
+  }
+  return checker_.report(Invariant::kF1, "lock %zu is taken under lock %zu, and before it went before it", locks_.to(),
+                         locks_.from());
+}
+
 bool Machine::check_after(bool changed_phase) {
+  if (!check_locks()) return false;
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
   const bool due = changed_phase || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
   if (!due && ++since_walk_ < kWalkEvery) return true;
@@ -331,6 +347,22 @@ void Machine::expect_given_back(const ModelRetired& retired, RetireWhy why) {
   model_.live_bytes -= retired.stack.bytes();
   if (marking() && why == RetireWhy::kShrunk) model_.shrunk.add(retired);
   if (defers(why) && !model_.deferred.full()) model_.deferred.add(retired);
+  if (reserves() && marking() && model_.large(retired.stack, retired.span)) {
+    ++model_.reserve_of(retired.stack);
+  }
+}
+
+bool Machine::reserves() const {
+  return policy_->claims.keeps_empty_spans && !policy_->claims.defers_shrunk;
+}
+
+// A stack came from the pool; a large one from the reserve, if that has one of its size.
+void Machine::expect_allocated(Stack stack) {
+  ++model_.live_stacks;
+  model_.live_bytes += stack.bytes();
+  if (!reserves() || !model_.large(stack, pool_->locate(stack.lo))) return;
+  uint32_t& reserve = model_.reserve_of(stack);
+  if (reserve != 0) --reserve;
 }
 
 // `old`: taken before the move, because afterwards its span may be anything.
@@ -339,8 +371,7 @@ void Machine::expect_move(uint32_t g, ModelRetired old, RetireWhy why) {
   const Stack fresh = goroutine(g).stack();
   old.used = owner.used;
   owner.stack = fresh;
-  ++model_.live_stacks;
-  model_.live_bytes += fresh.bytes();
+  expect_allocated(fresh);
   expect_given_back(old, why);
 }
 
@@ -369,10 +400,7 @@ const char* Machine::do_spawn(Operation operation) {
   if (stack.bytes() != bytes) {
     checker_.report(Invariant::kB2, "spawn g%u got %zu bytes, not %zu", g, stack.bytes(), bytes);
   }
-  if (!reuses) {
-    ++model_.live_stacks;
-    model_.live_bytes += bytes;
-  }
+  if (!reuses) expect_allocated(stack);
   owner.stack = stack;
   owner.status = GoStatus::kRunning;
   ++owner.generation;
@@ -821,6 +849,7 @@ const char* Machine::do_drain(size_t budget) {
     checker_.report(Invariant::kC8, "a drain step with a budget of %zu freed %zu stacks", budget, freed);
   }
   checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0);
+  if (!pool_->drain_pending()) model_.forget_reserve();
   if (!pool_->drain_pending() && !checker_.failed()) checker_.check_quiescent(false);
   note("%zu freed", freed);
   return nullptr;
@@ -855,6 +884,7 @@ bool Machine::drain_all() {
     const size_t freed = pool_->drain_step(0);
     if (!checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0)) return false;
   }
+  model_.forget_reserve();
   return checker_.check_quiescent(false);
 }
 

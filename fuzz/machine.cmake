@@ -1,6 +1,6 @@
-add_library(stackdrain_machine STATIC machine.cc checker.cc explain.cc)
+add_library(stackdrain_machine STATIC machine.cc checker.cc lock_graph.cc explain.cc)
 target_link_libraries(stackdrain_machine PUBLIC stackdrain_program)
-stackdrain_test(machine_test SOURCES machine_test.cc LIBS stackdrain_machine)
+stackdrain_test(machine_test SOURCES machine_test.cc defects_test.cc lock_graph_test.cc LIBS stackdrain_machine)
 
 # The harnesses: one file each. They link nothing but the C++ standard library.
 if(STACKDRAIN_FUZZ_ENGINE)

@@ -21,6 +21,7 @@
 #include <string_view>
 
 #include "fuzz/checker.h"
+#include "fuzz/lock_graph.h"
 #include "fuzz/model.h"
 #include "fuzz/program.h"
 #include "target/arena.h"
@@ -105,6 +106,7 @@ class Machine final : private YieldHook {
   void run_nested();
   void finish();
   bool check_after(bool changed_phase);
+  bool check_locks();
   void count_state(Operation operation, bool held, bool held_of_it);
   void held_pointers(Operation operation, bool& any, bool& of_it) const;
   const char* execute(Operation operation);
@@ -151,6 +153,8 @@ class Machine final : private YieldHook {
   void expect_exit(uint32_t g);
   void expect_move(uint32_t g, ModelRetired old, RetireWhy why);
   void expect_given_back(const ModelRetired& retired, RetireWhy why);
+  void expect_allocated(Stack stack);
+  bool reserves() const;
   ModelRetired retired_of(uint32_t g) const;
   bool defers(RetireWhy why) const;
   void begin_cycle(CycleKind kind);
@@ -170,6 +174,7 @@ class Machine final : private YieldHook {
   Collector collector_;
   Model model_;
   Checker checker_;
+  LockGraph locks_;
   Verdict verdict_;
   MachineObserver* observer_ = nullptr;
   uint8_t* state_counters_ = nullptr;

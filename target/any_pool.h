@@ -102,6 +102,7 @@ struct SpanView {
   uintptr_t limit = 0;      // end of the last slot
   bool has_free_list = false;
   bool needs_zero = false;  // the memory may be non-zero
+  bool released = false;    // the memory was given back to the system
 };
 
 struct SlotView {

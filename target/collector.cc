@@ -27,7 +27,12 @@ void Collector::begin(CycleKind kind) {
   phase_ = Phase::kMark;
   pool_->begin_cycle(kind);
   if (flushes_as_job()) return;
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+  flush_caches();
+}
+
+void Collector::flush_caches() {
+  const int procs = pool_->params().procs - (planted(Defect::kFlushOffByOne) ? 1 : 0);
+  for (Proc proc = 0; proc < procs; ++proc) pool_->flush_cache(proc);
 }
 
 JobResult Collector::run_next_job(int marker) {
@@ -42,7 +47,7 @@ JobResult Collector::run_next_job(int marker) {
   if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
     mark_heap_roots(marker, job);
   } else if (flushes_as_job()) {
-    for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+    flush_caches();
     result.flushed = !kind_.concurrent;
   }
   return result;

@@ -60,6 +60,15 @@ namespace stackdrain {
     "a span's state is visible before its metadata", "A8")                                                             \
   X(kTouchMergedDescriptor, "touch-merged-descriptor", "e604c6e293",                                                   \
     "a descriptor is written after it was merged away", "F6 A6")                                                       \
+  X(kLargeNotReusable, "large-not-reusable", "#11466 #13552 0cbf8d13a7",                                               \
+    "a large stack that waits for the end of mark can't be used again in the cycle", "C7 E7")                          \
+  X(kWrongFrameMap, "wrong-frame-map", "cfb347fc0a", "the youngest frame is adjusted by a map without its pointer",    \
+    "D2")                                                                                                              \
+  X(kOnePastTheEnd, "one-past-the-end", "3193c71c5b", "elem points one past the end of the frame that it is in",       \
+    "D4 D1")                                                                                                           \
+  X(kFlushOffByOne, "flush-off-by-one", "#27997", "the last processor's cache is not flushed for the cycle", "B5")     \
+  X(kOsAttributeAsymmetric, "os-attribute-asymmetric", "#26142",                                                       \
+    "memory given back to the system is not taken back when its span is issued", "E5")                                 \
   X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read", "C5 B1 C3 A4 E2")           \
   X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3")                          \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \
@@ -69,6 +78,9 @@ namespace stackdrain {
   X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                           \
   X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")             \
   X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "C2 B2 B1")            \
+  X(kQ9LockHeldIntoFree, "Q9", "lock-held-into-free", "the drain calls free under the lock that free takes", "F1 F4")  \
+  X(kThreeLockCycle, "three-lock-cycle", "#9174",                                                                      \
+    "a drain takes one order's lock after the other and gives none back, in the order of its stacks", "F1")            \
   X(kQ10BudgetNeverResumes, "Q10", "budget-never-resumes", "what a budgeted drain left is forgotten", "C3 C8 C2 E2")   \
   X(kQ11LateWriteOverLinks, "Q11", "late-write-over-links", "the dead stack is filled after its links were written",   \
     "C2")                                                                                                              \

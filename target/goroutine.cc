@@ -187,7 +187,8 @@ void Goroutine::adjust_frames(const Stack& from, uintptr_t delta) {
   for (uintptr_t link = frame_; link != 0;) {
     const uintptr_t caller = word(link);
     uint64_t& slot = word(word_at(link, FrameWord::kSlot));
-    if (from.contains(slot)) slot += delta;
+    const bool scalar = planted(Defect::kWrongFrameMap) && link == frame_;
+    if (from.contains(slot) && !scalar) slot += delta;
     if (caller != 0) word(link) = caller + delta;
     link = caller;
   }
@@ -223,7 +224,9 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
 void Goroutine::block(WaitKind wait) {
   const bool channel = wait != WaitKind::kSleep;
   if (!planted(Defect::kParkingFlagLate)) parking_.store(true, std::memory_order_relaxed);
-  if (channel) set_root(RootKind::kElem, word_at(frame_, FrameWord::kValue));
+  const uintptr_t elem =
+      planted(Defect::kOnePastTheEnd) ? frame_ + sizeof(uint64_t) : word_at(frame_, FrameWord::kValue);
+  if (channel) set_root(RootKind::kElem, elem);
   if (wait == WaitKind::kSelect) set_root(RootKind::kSelectDone, word_at(frame_, FrameWord::kSelectDone));
   set_root(RootKind::kContext, frame_);
   set_status(GoStatus::kWaiting);

@@ -154,7 +154,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
     span->limit = stack ? base + size_t{span->capacity} * use.slot_bytes : base + bytes_of(pages);
   }
   span->generation.store(++generation_, std::memory_order_relaxed);
-  if (span->released) {
+  if (span->released && !planted(Defect::kOsAttributeAsymmetric)) {
     accounts_.released_bytes -= bytes_of(pages);
     span->released = false;
   }
@@ -299,6 +299,7 @@ SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
   view.limit = span.limit;
   view.has_free_list = span.free_list != 0;
   view.needs_zero = span.needs_zero;
+  view.released = span.released;
   return view;
 }
 

@@ -242,7 +242,7 @@ void ReferencePool::release_large(Span* span) {
 
 // A reserved large span of exactly that many pages, last freed first; B7: its size class is exact.
 Span* ReferencePool::take_reserved(uint32_t pages) {
-  if (kept_bytes() == 0) return nullptr;
+  if (kept_bytes() == 0 || planted(Defect::kLargeNotReusable)) return nullptr;
   MutexLock lock(reserve_mutex_);
   count_locks(1);
   SpanLinks& list = reserve_[reserve_class(pages)];
@@ -324,19 +324,19 @@ void ReferencePool::Batch::release(Stack stack) SD_NO_ANALYSIS {
     return;
   }
   const int order = order_of(stack.bytes());
-  const int wanted = static_cast<int>(pool_.lock_index(order));
-  if (held_ != wanted) {
-    finish();
-    pool_.locks_[static_cast<size_t>(wanted)].lock();
-    held_ = wanted;
+  const size_t wanted = pool_.lock_index(order);
+  if ((held_ >> wanted & 1) == 0) {
+    if (!planted(Defect::kThreeLockCycle)) finish();
+    pool_.locks_[wanted].lock();
+    held_ |= 1u << wanted;
     pool_.count_locks(1);
   }
+  if (planted(Defect::kQ9LockHeldIntoFree)) return pool_.release(kNoProc, stack);
   pool_.pool_give(stack.lo, order);
 }
 
 void ReferencePool::Batch::finish() SD_NO_ANALYSIS {
-  if (held_ >= 0) pool_.locks_[static_cast<size_t>(held_)].unlock();
-  held_ = -1;
+  for (; held_ != 0; held_ &= held_ - 1) pool_.locks_[static_cast<size_t>(std::countr_zero(held_))].unlock();
 }
 
 PoolStats ReferencePool::stats() const {

@@ -77,7 +77,7 @@ class ReferencePool {
 
    private:
     ReferencePool& pool_;
-    int held_ = -1;
+    uint32_t held_ = 0;  // bit i: locks_[i]; one at most, because no order's lock goes before another's
   };
 
   // Makes pool frees leave empty spans in state Stack and large stacks in the reserve. World stopped.
