@@ -26,8 +26,13 @@ void Collector::begin(CycleKind kind) {
   next_job_.store(0, std::memory_order_relaxed);
   phase_ = Phase::kMark;
   pool_->begin_cycle(kind);
-  if (!kind.concurrent) return;
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+  if (flushes_as_job()) return;
+  flush_caches();
+}
+
+void Collector::flush_caches() {
+  const int procs = pool_->params().procs - (planted(Defect::kFlushOffByOne) ? 1 : 0);
+  for (Proc proc = 0; proc < procs; ++proc) pool_->flush_cache(proc);
 }
 
 JobResult Collector::run_next_job(int marker) {
@@ -41,9 +46,9 @@ JobResult Collector::run_next_job(int marker) {
   result.ran = true;
   if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
     mark_heap_roots(marker, job);
-  } else if (!kind_.concurrent) {
-    for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
-    result.flushed = true;
+  } else if (flushes_as_job()) {
+    flush_caches();
+    result.flushed = !kind_.concurrent;
   }
   return result;
 }

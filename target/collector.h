@@ -21,6 +21,7 @@
 #include <span>
 
 #include "target/any_pool.h"
+#include "target/defects.h"
 #include "target/goroutine.h"
 
 namespace stackdrain {
@@ -102,6 +103,9 @@ class Collector {
   void scan(int marker, const Goroutine& goroutine);
   Resolved judge(int marker, const Held& held);
   void mark_heap_roots(int marker, uint32_t share);
+  void flush_caches();
+  // Else the caches are flushed by begin, while the world is still stopped.
+  bool flushes_as_job() const { return !kind_.concurrent || planted(Defect::kCacheUsedWhileFlushed); }
 
   AnyPool* pool_;
   std::span<Goroutine> goroutines_;

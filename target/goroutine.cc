@@ -9,6 +9,8 @@ namespace stackdrain {
 namespace {
 
 constexpr size_t kLine = 64;
+// A status that changes under a copier's hands this often is left alone; the next cycle comes.
+constexpr int kClaimTries = 64;
 
 uint64_t& word(uintptr_t address) {
   return *reinterpret_cast<uint64_t*>(address);
@@ -36,6 +38,7 @@ void Goroutine::reset(uint32_t id) {
   status_.store(GoStatus::kDead, std::memory_order_relaxed);
   observers_.store(0, std::memory_order_relaxed);
   scanned_cycle_.store(0, std::memory_order_relaxed);
+  parking_.store(false, std::memory_order_relaxed);
   shrunk_cycle_ = 0;
   id_ = id;
   generation_ = 0;
@@ -133,13 +136,22 @@ bool Goroutine::ret() {
 // Takes the goroutine out of everybody's hands for a move. A send that is under way is let finish (D6).
 //
 // Copier and sender each announce themselves and then look for the other (status | observers), so at least one sees the
-// other only if all four accesses are in one total order: sequential consistency, the store-buffering pattern.
+// other only if all four accesses are in one total order: sequential consistency, the store-buffering pattern. When the
+// status changes between reading and claiming it is read again, and judged again.
 bool Goroutine::claim_for_copy(GoStatus& was) {
-  was = status();
-  if (was != GoStatus::kRunning && was != GoStatus::kWaiting) return false;
-  if (!status_.compare_exchange_strong(was, GoStatus::kCopying, std::memory_order_seq_cst)) return false;
-  if (observers_.load(std::memory_order_seq_cst) == 0) return true;
-  set_status(was);
+  for (int tries = 0; tries < kClaimTries; ++tries) {
+    if (tries == 0 || !planted(Defect::kStaleStatusCas)) was = status();
+    if (was != GoStatus::kRunning && was != GoStatus::kWaiting) return false;
+    yield_point(Yield::kClaim);
+    if (planted(Defect::kControlWordReadTwice)) was = status();
+    GoStatus seen = was;
+    if (!status_.compare_exchange_strong(seen, GoStatus::kCopying, std::memory_order_seq_cst)) continue;
+    // The status that was claimed was published after parking_, so an unfinished block() shows here.
+    const bool parking = parking_.load(std::memory_order_acquire);
+    if (!parking && observers_.load(std::memory_order_seq_cst) == 0) return true;
+    set_status(was);
+    return false;
+  }
   return false;
 }
 
@@ -176,7 +188,8 @@ void Goroutine::adjust_frames(const Stack& from, uintptr_t delta) {
   for (uintptr_t link = frame_; link != 0;) {
     const uintptr_t caller = word(link);
     uint64_t& slot = word(word_at(link, FrameWord::kSlot));
-    if (from.contains(slot)) slot += delta;
+    const bool scalar = planted(Defect::kWrongFrameMap) && link == frame_;
+    if (from.contains(slot) && !scalar) slot += delta;
     if (caller != 0) word(link) = caller + delta;
     link = caller;
   }
@@ -211,10 +224,15 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
 
 void Goroutine::block(WaitKind wait) {
   const bool channel = wait != WaitKind::kSleep;
-  if (channel) set_root(RootKind::kElem, word_at(frame_, FrameWord::kValue));
+  if (!planted(Defect::kParkingFlagLate)) parking_.store(true, std::memory_order_relaxed);
+  const uintptr_t elem =
+      planted(Defect::kOnePastTheEnd) ? frame_ + sizeof(uint64_t) : word_at(frame_, FrameWord::kValue);
+  if (channel) set_root(RootKind::kElem, elem);
   if (wait == WaitKind::kSelect) set_root(RootKind::kSelectDone, word_at(frame_, FrameWord::kSelectDone));
   set_root(RootKind::kContext, frame_);
   set_status(GoStatus::kWaiting);
+  yield_point(Yield::kPark);
+  parking_.store(false, std::memory_order_release);
 }
 
 void Goroutine::clear_wait() {
@@ -244,7 +262,8 @@ void Goroutine::wake_observed() {
 }
 
 bool Goroutine::send(uint64_t value) {
-  observers_.fetch_add(1, std::memory_order_seq_cst);
+  const uint32_t announced = planted(Defect::kElemYield) ? 0 : 1;
+  observers_.fetch_add(announced, std::memory_order_seq_cst);
   const bool waiting = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting;
   const uintptr_t elem = waiting || planted(Defect::kPublishBeforeCopy) ? root(RootKind::kElem) : 0;
   if (elem != 0) {
@@ -252,7 +271,7 @@ bool Goroutine::send(uint64_t value) {
     word(elem) = value;
     if (waiting) wake_observed();
   }
-  observers_.fetch_sub(1, std::memory_order_acq_rel);
+  observers_.fetch_sub(announced, std::memory_order_acq_rel);
   return elem != 0;
 }
 

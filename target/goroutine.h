@@ -8,6 +8,9 @@
 //                           Syscall                         Parking
 //     Running or Waiting ──(copier claims)──▶ Copying ──(restored, D5)──▶ what it was
 //
+// A goroutine that blocks counts as Waiting a moment before it is through with it (Go: the park commit); until then
+// `parking_` keeps copiers away (D10). It is set before the status and cleared last.
+//
 // A frame, from its high end (the stack grows down):
 //     [-1] link: address of the caller's link word (the saved base pointer chain), 0 in the oldest frame    pointer
 //     [-2] size of the frame in bytes                                                                        word
@@ -155,6 +158,7 @@ class Goroutine {
   std::atomic<GoStatus> status_{GoStatus::kDead};
   std::atomic<uint32_t> observers_{0};  // remote writers between reading elem and their last use of it
   std::atomic<uint32_t> scanned_cycle_{0};
+  std::atomic<bool> parking_{false};  // counts as waiting, and is not through with blocking
   uint32_t shrunk_cycle_ = 0;
   uint32_t id_ = 0;
   uint32_t generation_ = 0;

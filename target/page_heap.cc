@@ -61,6 +61,7 @@ Span* PageHeap::new_descriptor() {
 }
 
 void PageHeap::drop_descriptor(Span* span) {
+  span->needs_zero = span->released = false;
   span->state.store(SpanState::kDead, std::memory_order_release);
   span->next = spare_;
   spare_ = span;
@@ -144,6 +145,8 @@ void PageHeap::issue(Span* span, SpanUse use) {
   const uint32_t pages = span->page_count();
   const uintptr_t base = base_of(*span);
   const bool stack = use.state == SpanState::kStack;
+  if (planted(Defect::kStatePublishedEarly)) span->state.store(use.state, std::memory_order_release);
+  yield_point(Yield::kIssue);
   span->order = use.order;
   span->free_list = 0;
   span->out = span->given_units = 0;
@@ -153,7 +156,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
     span->limit = stack ? base + size_t{span->capacity} * use.slot_bytes : base + bytes_of(pages);
   }
   span->generation.store(++generation_, std::memory_order_relaxed);
-  if (span->released) {
+  if (span->released && !planted(Defect::kOsAttributeAsymmetric)) {
     accounts_.released_bytes -= bytes_of(pages);
     span->released = false;
   }
@@ -196,6 +199,7 @@ void PageHeap::merge_and_list(Span* span) {
     first = std::min(first, neighbour->first());
     pages += neighbour->page_count();
     drop_descriptor(neighbour);
+    if (planted(Defect::kTouchMergedDescriptor)) neighbour->needs_zero = true;
   };
   if (first > 0) {
     Span* left = arena_.spans() + arena_.page_map()[first - 1].load(std::memory_order_relaxed);
@@ -213,6 +217,15 @@ void PageHeap::merge_and_list(Span* span) {
   insert_free(span);
 }
 
+void PageHeap::clear_metadata(Span& span) {
+  if (!planted(Defect::kFreelistKept)) span.free_list = 0;
+  span.order = kNoOrder;
+  span.slot_bytes = 0;
+  span.capacity = span.out = span.given_units = 0;
+  if (!planted(Defect::kStaleSpanLimit)) span.limit = 0;
+  span.generation.store(0, std::memory_order_relaxed);
+}
+
 // Takes a span's bytes out of its account and its metadata back; it is not yet Free.
 void PageHeap::withdraw(Span* span) {
   const bool stack = span->current() == SpanState::kStack;
@@ -220,11 +233,7 @@ void PageHeap::withdraw(Span* span) {
   const uint64_t bytes = bytes_of(span->page_count());
   asan_poison(base_of(*span), bytes);
   if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
-  if (!planted(Defect::kFreelistKept)) span->free_list = 0;
-  span->order = kNoOrder;
-  span->slot_bytes = 0;
-  span->capacity = span->out = span->given_units = 0;
-  if (!planted(Defect::kStaleSpanLimit)) span->limit = 0;
+  clear_metadata(*span);
   accounts_.stack_spans_released += stack ? 1 : 0;
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) -= bytes;  // the size before merging (E4)
   accounts_.idle_bytes += bytes;
@@ -321,6 +330,7 @@ SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
   view.limit = span.limit;
   view.has_free_list = span.has_free_slot();
   view.needs_zero = span.needs_zero;
+  view.released = span.released;
   return view;
 }
 
@@ -351,6 +361,7 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     page += span.page_count();
   }
   walk_free_lists(visitor);
+  walk_spare(visitor);
   if (visitor.wants_hidden()) tell_hidden(visitor);
 }
 
@@ -373,6 +384,18 @@ void PageHeap::tell_hidden(WalkVisitor& visitor) const {
   }
   for (const Span* span = spare_; span != nullptr; span = span->next) {
     if (span->limit != 0 || span->free_list != 0) visitor.hidden((span->limit - arena_.base()) | 3);
+  }
+}
+
+void PageHeap::walk_spare(WalkVisitor& visitor) const {
+  uint32_t steps = 0;
+  for (const Span* span = spare_; span != nullptr; span = span->next) {
+    const bool untouched = span->current() == SpanState::kDead && span->order == kNoOrder && span->slot_bytes == 0 &&
+                           span->out == 0 && span->capacity == 0 && !span->needs_zero && !span->released;
+    if (!untouched || ++steps > descriptors_used_) {
+      visitor.fault(WalkFault::kDescriptor, base_of(*span));
+      return;
+    }
   }
 }
 

@@ -79,7 +79,7 @@ class ReferencePool {
 
    private:
     ReferencePool& pool_;
-    int held_ = -1;
+    uint32_t held_ = 0;  // bit i: locks_[i]; one at most, because no order's lock goes before another's
   };
 
   // Frees many without touching them. Begun with every order's lock and ended with finish(), which gives the spans
@@ -147,6 +147,7 @@ class ReferencePool {
   Span* take_reserved(uint32_t pages) SD_EXCLUDES(reserve_mutex_);
   void release_large(Span* span);
   size_t release_reserve() SD_EXCLUDES(reserve_mutex_);
+  void push_cached(Proc proc, CacheList& list, uintptr_t lo, int order);
   void refill(CacheList& list, int order);
   void release_down_to(CacheList& list, int order, size_t keep_bytes);
   void walk_slots(const Span& span, WalkVisitor& visitor) const;

@@ -52,10 +52,10 @@ class AfterRestartPool : public QueueingPool {
     const size_t count = share.count();
     yield_point(Yield::kHandOff);
     if (params().drain_hold == DrainHold::kEach) {
-      while (!share.empty()) release(kNoProc, share.pop());
+      while (!share.empty()) release_next(share, [this](Stack stack) { release(kNoProc, stack); });
     } else {
       Batch batch(*this);
-      while (!share.empty()) batch.release(share.pop());
+      while (!share.empty()) release_next(share, [&batch](Stack stack) { batch.release(stack); });
     }
     if (count != 0) in_hand_.fetch_sub(count, std::memory_order_release);
     yield_point(Yield::kDrainStep);

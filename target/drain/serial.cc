@@ -58,7 +58,7 @@ class SerialPool : public QueueingPool {
     StackQueue again = stacks;
     while (!stacks.empty()) {
       if (planted(Defect::kQ7LastNodeSkipped) && stacks.count() == 1) break;
-      release(kNoProc, stacks.pop());
+      release_next(stacks, [this](Stack stack) { release(kNoProc, stack); });
       yield_point(Yield::kDrainStep);
     }
     if (planted(Defect::kQ3DrainedTwice) && !again.empty()) release(kNoProc, again.pop());
