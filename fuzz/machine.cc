@@ -61,7 +61,7 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   last_done_ = {};
   host_ = {};
   nested_ = armed_ = live_hook_ = stopping_ = false;
-  claims_ = 0;
+  claim_ = {};
   since_walk_ = 0;
   points_reached_ = 0;
   watch_ = Watch::kUsual;
@@ -161,19 +161,20 @@ void Machine::count_state(Operation operation, bool held, bool held_of_it) {
 // Reached by the host: the armed operations run here, once.
 void Machine::at(Yield point) {
   if (!nested_) points_reached_ |= uint32_t{1} << static_cast<uint32_t>(point);
-  if (point == Yield::kClaim && ++claims_ > kMaxClaims) {
-    checker_.report(Invariant::kF4, "a copier tries for the %dth time to claim one goroutine", claims_);
+  if (point == Yield::kClaim && ++claim_.tries > kMaxClaims) {
+    checker_.report(Invariant::kF4, "a copier tries for the %dth time to claim one goroutine", claim_.tries);
   }
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
   run_nested();
   if (point == Yield::kClaim && host_.goroutine >= 0) {
-    claimed_from_ = expected(static_cast<uint32_t>(host_.goroutine)).status;
+    claim_.from = expected(static_cast<uint32_t>(host_.goroutine)).status;
   }
 }
 
 void Machine::run_nested() {
   const Outcome host_outcome = outcome_;
+  const Claim host_claim = claim_;
   const size_t host_index = index_;
   const size_t first = index_ + 1;
   const size_t end = std::min(length_, first + armed_count_);
@@ -192,6 +193,7 @@ void Machine::run_nested() {
   if (!checker_.failed()) index_ = host_index;
   armed_count_ = 0;
   outcome_ = host_outcome;
+  claim_ = host_claim;
 }
 
 bool Machine::check_locks() {
@@ -465,7 +467,7 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   ModelGoroutine& owner = expected(g);
   if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
   const ModelRetired old = retired_of(g);
-  claims_ = 0;
+  claim_ = {0, owner.status};
   owner.in_move = true;
   const bool grown = frame_bytes != 0 ? goroutine(g).call(*pool_, proc_, frame_bytes, marking())
                                       : goroutine(g).grow(*pool_, proc_, new_bytes, marking());
@@ -738,11 +740,10 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   const ModelRetired old = retired_of(g);
   const bool was_in_move = owner.in_move;
   owner.in_move = true;
-  claims_ = 0;
-  claimed_from_ = owner.status;
+  claim_ = {0, owner.status};
   const JobResult job = collector_.run_goroutine_job(static_cast<int>(marker), g);
   owner.in_move = was_in_move;
-  const bool movable = !owner.parking && (claimed_from_ == GoStatus::kRunning || claimed_from_ == GoStatus::kWaiting);
+  const bool movable = !owner.parking && (claim_.from == GoStatus::kRunning || claim_.from == GoStatus::kWaiting);
   if (dead && had_stack && job.claimed) {
     expect_given_back(old, RetireWhy::kDead);
     owner.stack = {};
@@ -760,7 +761,7 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
                       fresh.bytes(), counted);
     } else if (!movable) {
       checker_.report(Invariant::kD10, "g%u was moved while %s", g,
-                      owner.parking ? "it parked" : kGoStatusNames[static_cast<size_t>(claimed_from_)].data());
+                      owner.parking ? "it parked" : kGoStatusNames[static_cast<size_t>(claim_.from)].data());
     }
     owner.shrunk_cycle = collector_.cycle();
     expect_move(g, old, RetireWhy::kShrunk);

@@ -125,6 +125,12 @@ class Machine final : private YieldHook {
     bool parking = false;  // the goroutine blocks: a marker may come by, everybody else keeps away
   };
 
+  // Of the move under way: how often it tried to claim its goroutine, and in which status that was at the last try.
+  struct Claim {
+    int tries = 0;
+    GoStatus from = GoStatus::kDead;
+  };
+
   void at(Yield point) override;
   // A preempted goroutine goes on where `proc` operations have put it meanwhile.
   Proc resumes_on(Proc proc) override { return !nested_ && host_.proc == proc ? proc_ : proc; }
@@ -234,9 +240,7 @@ class Machine final : private YieldHook {
   uint32_t points_reached_ = 0;  // a bit for each yield point that an operation reached, not those of nested ones
   Watch watch_ = Watch::kUsual;
   Alternatives* alternatives_ = nullptr;
-  // Of the move under way: how often it tried to claim its goroutine, and in which status that was at the last try.
-  int claims_ = 0;
-  GoStatus claimed_from_ = GoStatus::kDead;
+  Claim claim_;
 };
 
 }  // namespace stackdrain

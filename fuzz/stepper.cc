@@ -275,6 +275,8 @@ class StateHasher final : public WalkVisitor {
       set(finalised(place_of(retired.stack.lo)) ^ sizes * 0x9e3779b97f4a7c15u);
     }
     end_set();
+    word(machine_.model_.reserve_known ? 1 : 0);
+    for (const uint32_t stacks : machine_.model_.reserve) word(stacks);
   }
 
   Stepper& stepper_;
