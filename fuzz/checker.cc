@@ -58,7 +58,7 @@ bool Checker::report(Invariant invariant, const char* format, ...) {
 }
 
 bool Checker::check_step(bool nested) {
-  if (failed_ || !check_held_pointers() || !check_shrunk_spans()) return false;
+  if (failed_ || !check_held_pointers() || !check_buffered_pointers() || !check_shrunk_spans()) return false;
   return nested || check_accounts();
 }
 
@@ -67,15 +67,7 @@ bool Checker::check_held_pointers() {
   if (collector.phase() != Phase::kMark) return true;
   for (int marker = 0; marker < collector.kind().markers; ++marker) {
     const Held& held = collector.held(marker);
-    if (held.pointer == 0) continue;
-    const Location now = watched_.pool->locate(held.pointer);
-    if (now.state == SpanState::kStack && now.generation == held.at_load.generation) continue;
-    return report(Invariant::kA3,
-                  "marker m%d holds +0x%" PRIxPTR ", %s of g%u, LOADed from the %s span at +0x%" PRIxPTR
-                  " (%u pages, generation %u); that span is now %s at +0x%" PRIxPTR " (%u pages, generation %u)",
-                  marker, offset(held.pointer), name_of(held.kind), held.goroutine, name_of(held.at_load.state),
-                  offset(held.at_load.base), held.at_load.pages, held.at_load.generation, name_of(now.state),
-                  now.base == 0 ? 0 : offset(now.base), now.pages, now.generation);
+    if (held.pointer != 0 && !check_watched_pointer(held, "marker m", marker)) return false;
   }
   if (collector.bad_pointers() == 0) return true;
   const BadPointer& bad = collector.first_bad();
@@ -83,6 +75,28 @@ bool Checker::check_held_pointers() {
                 "bad pointer: marker m%d RESOLVEd +0x%" PRIxPTR " (%s of g%u) in a %s span at +0x%" PRIxPTR, bad.marker,
                 offset(bad.held.pointer), name_of(bad.held.kind), bad.held.goroutine, name_of(bad.found.state),
                 bad.found.base == 0 ? 0 : offset(bad.found.base));
+}
+
+// A pointer that somebody holds by value: its span must stay what it was.
+bool Checker::check_watched_pointer(const Held& held, const char* who, int number) {
+  const Location now = watched_.pool->locate(held.pointer);
+  if (now.state == SpanState::kStack && now.generation == held.at_load.generation) return true;
+  return report(Invariant::kA3,
+                "%s%d holds +0x%" PRIxPTR ", %s of g%u, LOADed from the %s span at +0x%" PRIxPTR
+                " (%u pages, generation %u); that span is now %s at +0x%" PRIxPTR " (%u pages, generation %u)",
+                who, number, offset(held.pointer), name_of(held.kind), held.goroutine, name_of(held.at_load.state),
+                offset(held.at_load.base), held.at_load.pages, held.at_load.generation, name_of(now.state),
+                now.base == 0 ? 0 : offset(now.base), now.pages, now.generation);
+}
+
+// What write barriers buffered waits to be judged as what a marker LOADed does.
+bool Checker::check_buffered_pointers() {
+  for (Proc proc = 0; proc < watched_.pool->params().procs; ++proc) {
+    for (const Held& held : watched_.collector->buffered(proc)) {
+      if (!check_watched_pointer(held, "the write buffer of p", proc)) return false;
+    }
+  }
+  return true;
 }
 
 // A2, weak: no span that held a stack shrunk in this cycle leaves Stack before the cycle's end.
@@ -193,6 +207,12 @@ bool Checker::check_roots(const ModelGoroutine& expected, const Goroutine& gorou
     return report(Invariant::kD1, "%s of g%u points at +0x%" PRIxPTR ", not at +0x%" PRIxPTR " in its stack",
                   kRootNames[kind].data(), goroutine.id(), root == 0 ? 0 : offset(root),
                   wanted == 0 ? 0 : offset(wanted));
+  }
+  for (size_t word = 0; word < Goroutine::kCachedWords; ++word) {
+    const uintptr_t pointer = goroutine.cached_record(word);
+    if (pointer == 0) continue;
+    return report(Invariant::kD1, "the record of g%u's last wait is in the cache of records and points at +0x%" PRIxPTR,
+                  goroutine.id(), offset(pointer));
   }
   return true;
 }
@@ -531,6 +551,15 @@ bool Checker::check_quiescent(bool nothing_left) {
                 "all is dead and flushed, but %" PRIu64 " stacks live, cached %" PRIu64 ", stack %" PRIu64
                 ", heap %" PRIu64 " bytes, %zu spans",
                 stats.live_stacks, stats.cached_bytes, stats.stack_bytes, stats.heap_bytes, span_count_);
+}
+
+bool Checker::check_not_over(size_t freed) {
+  if (failed_) return false;
+  const size_t queued = static_cast<size_t>(watched_.pool->stats().held_stacks) + freed;
+  const size_t unsettled = watched_.model->deferred.count;
+  if (queued >= unsettled || watched_.pool->drain_pending()) return true;
+  return report(Invariant::kF7, "the drain counts as over while %zu stacks are in the hands of a drainer",
+                unsettled - queued);
 }
 
 bool Checker::check_published() {

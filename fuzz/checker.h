@@ -54,6 +54,9 @@ class Checker final : private WalkVisitor {
   bool check_published();
   // C5: what a drain frees next was retired; the first of `left`.
   bool check_next_of_drain(uintptr_t next, size_t left);
+  // F7, by a drainer that has taken its share, `freed` stacks of the unsettled having been freed: the drain is not over
+  // while stacks are in somebody's hands.
+  bool check_not_over(size_t freed);
   // Call between Collector::begin and the first root job, and after the last before end_mark: A2 strong.
   void note_mark_began();
   bool check_mark_ended();
@@ -80,6 +83,8 @@ class Checker final : private WalkVisitor {
   void fault(WalkFault fault, uintptr_t address) override;
 
   bool check_held_pointers();
+  bool check_buffered_pointers();
+  bool check_watched_pointer(const Held& held, const char* who, int number);
   bool check_shrunk_spans();
   bool check_accounts();
   bool check_roots(const ModelGoroutine& expected, const Goroutine& goroutine);

@@ -164,6 +164,7 @@ void Machine::at(Yield point) {
   if (point == Yield::kClaim && ++claim_.tries > kMaxClaims) {
     checker_.report(Invariant::kF4, "a copier tries for the %dth time to claim one goroutine", claim_.tries);
   }
+  if (host_.drains && point == Yield::kHandOff) checker_.check_not_over(freed_inside_);
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
   run_nested();
@@ -474,6 +475,10 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   owner.in_move = false;
   if (checker_.failed()) return false;
   const Stack fresh = goroutine(g).stack();
+  if (grown && new_bytes > pool_->params().max_stack_bytes) {
+    checker_.report(Invariant::kD3, "g%u grew beyond the maximum of %zu bytes, to %zu", g,
+                    pool_->params().max_stack_bytes, new_bytes);
+  }
   if (grown && fresh.bytes() != new_bytes) {
     checker_.report(Invariant::kD3, "g%u grew from %zu to %zu bytes, the rule says %zu", g, old.stack.bytes(),
                     fresh.bytes(), new_bytes);
@@ -527,10 +532,7 @@ const char* Machine::do_grow(Operation operation) {
   if (const char* refusal = mutator_refusal(g)) return refusal;
   const ModelGoroutine& owner = expected(g);
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
-  const size_t bytes = owner.stack.bytes() * 2;
-  const bool allowed = bytes <= pool_->params().max_stack_bytes;
-  const bool grown = grow_to(g, bytes, 0);
-  if (grown && !allowed) checker_.report(Invariant::kD3, "g%u grew beyond the maximum, to %zu bytes", g, bytes);
+  const bool grown = grow_to(g, owner.stack.bytes() * 2, 0);
   checker_.check_goroutine(g);
   return grown ? nullptr : "the stack can't grow";
 }
@@ -541,7 +543,7 @@ const char* Machine::do_block(Operation operation) {
   ModelGoroutine& owner = expected(g);
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
   const WaitKind wait = static_cast<WaitKind>(operation.arg(1));
-  if (!nested_) host_ = {proc_, -1, static_cast<int>(g), true};
+  if (!nested_) host_ = {.proc = proc_, .goroutine = static_cast<int>(g), .parking = true};
   owner.parking = owner.in_move = true;
   goroutine(g).block(wait);
   owner.parking = owner.in_move = false;
@@ -552,6 +554,9 @@ const char* Machine::do_block(Operation operation) {
   if (wait != WaitKind::kSleep) point(RootKind::kElem, FrameWord::kValue);
   if (wait == WaitKind::kSelect) point(RootKind::kSelectDone, FrameWord::kSelectDone);
   point(RootKind::kContext, FrameWord::kLink);
+  for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) {
+    collector_.note_write(proc_, g, kind);
+  }
   checker_.check_goroutine(g);
   return nullptr;
 }
@@ -616,6 +621,7 @@ const char* Machine::do_push(Operation operation, bool push) {
     if (push) {
       goroutine(g).push_record(kKinds[i]);
       root = owner.distance_of(kKinds[i] == RootKind::kContext ? FrameWord::kLink : FrameWord::kSlot);
+      collector_.note_write(proc_, g, kKinds[i]);
     } else {
       goroutine(g).pop_record(kKinds[i]);
       root = 0;
@@ -764,7 +770,12 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
                       owner.parking ? "it parked" : kGoStatusNames[static_cast<size_t>(claim_.from)].data());
     }
     owner.shrunk_cycle = collector_.cycle();
-    expect_move(g, old, RetireWhy::kShrunk);
+    if (fresh.hi == old.stack.hi) {  // where it is: nothing was given up that anybody could point into
+      owner.stack = fresh;
+      model_.live_bytes -= fresh.bytes();
+    } else {
+      expect_move(g, old, RetireWhy::kShrunk);
+    }
   } else if (movable && !nested_ && bytes > kMinStackBytes && counted < bytes / 4 &&
              job.shrink == ShrinkResult::kInUse) {
     checker_.report(Invariant::kD3, "g%u was not shrunk: %zu of %zu bytes counted as used", g, counted, bytes);
@@ -868,16 +879,24 @@ const char* Machine::do_restart() {
 
 const char* Machine::do_drain(size_t budget) {
   if (collector_.phase() != Phase::kOff) return kStopped;
-  if (nested_) return kBusy;  // a drain's own account of what it freed would not be settled yet
   if (!pool_->drain_pending()) return "nothing is deferred";
+  if (!nested_) {
+    host_.drains = true;
+    freed_inside_ = 0;
+  }
   const size_t freed = pool_->drain_step(budget);
+  note("%zu freed", freed);
   if (budget != 0 && policy_->claims.defers_shrunk && freed > budget) {
     checker_.report(Invariant::kC8, "a drain step with a budget of %zu freed %zu stacks", budget, freed);
   }
-  checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0);
+  if (nested_ && host_.drains) {  // the drain around it settles for both
+    freed_inside_ += freed;
+    return nullptr;
+  }
+  checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed + freed_inside_ : 0);
+  if (nested_) return nullptr;
   if (!pool_->drain_pending()) model_.forget_reserve();
   if (!pool_->drain_pending() && !checker_.failed()) checker_.check_quiescent(false);
-  note("%zu freed", freed);
   return nullptr;
 }
 

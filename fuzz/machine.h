@@ -122,6 +122,7 @@ class Machine final : private YieldHook {
     Proc proc = kNoProc;
     int marker = -1;
     int goroutine = -1;
+    bool drains = false;   // a drain step runs; another drainer may step inside it
     bool parking = false;  // the goroutine blocks: a marker may come by, everybody else keeps away
   };
 
@@ -241,6 +242,7 @@ class Machine final : private YieldHook {
   Watch watch_ = Watch::kUsual;
   Alternatives* alternatives_ = nullptr;
   Claim claim_;
+  size_t freed_inside_ = 0;  // stacks that drain steps inside the one under way have freed
 };
 
 }  // namespace stackdrain

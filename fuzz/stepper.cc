@@ -248,6 +248,11 @@ class StateHasher final : public WalkVisitor {
       if (held.pointer != 0) set_watched(held.pointer, held.at_load.generation);
     }
     end_set();
+    for (Proc proc = 0; proc < pool_.params().procs; ++proc) {
+      for (const Held& held : machine_.collector_.buffered(proc)) set_watched(held.pointer, held.at_load.generation);
+      end_set();
+    }
+    end_set();
   }
 
   void add_shrunk() {

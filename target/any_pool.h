@@ -187,6 +187,9 @@ class AnyPool {
   virtual Stack allocate(Proc proc, size_t bytes) = 0;
   virtual void free(Proc proc, Stack stack) = 0;
   virtual void retire(Proc proc, Stack stack, RetireWhy why) = 0;
+  // Shrinks a stack where it is, world stopped: frees its lower half, to which nothing points, at once; the upper half.
+  // Empty: not this stack, or not this pool; then a shrink copies.
+  virtual Stack halve(Stack stack) = 0;
   // Empties proc's cache into the pool.
   virtual void flush_cache(Proc proc) = 0;
   virtual void begin_cycle(CycleKind kind) = 0;
@@ -219,6 +222,10 @@ class PoolBox final : public AnyPool {
   Stack allocate(Proc proc, size_t bytes) override { return pool_.allocate(proc, bytes); }
   void free(Proc proc, Stack stack) override { pool_.free(proc, stack); }
   void retire(Proc proc, Stack stack, RetireWhy why) override { pool_.retire(proc, stack, why); }
+  Stack halve([[maybe_unused]] Stack stack) override {
+    if constexpr (requires { pool_.halve(stack); }) return pool_.halve(stack);
+    return {};
+  }
   void flush_cache(Proc proc) override { pool_.flush_cache(proc); }
   void begin_cycle(CycleKind kind) override { pool_.begin_cycle(kind); }
   void end_mark() override { pool_.end_mark(); }

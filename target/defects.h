@@ -71,6 +71,21 @@ namespace stackdrain {
   X(kFlushOffByOne, "flush-off-by-one", "#27997", "the last processor's cache is not flushed for the cycle", "B5")     \
   X(kOsAttributeAsymmetric, "os-attribute-asymmetric", "#26142",                                                       \
     "memory given back to the system is not taken back when its span is issued", "E5")                                 \
+  X(kFreePathBySize, "free-path-by-size", "#7490 1a89e6388c",                                                          \
+    "what becomes of a freed block is decided by its size alone: a heap block of a slot's size goes into a cache",     \
+    "B1 B2 E3")                                                                                                        \
+  X(kSplitKeepsOldList, "split-keeps-old-list", "#7544 8d321625fd",                                                    \
+    "the half that an in-place shrink keeps is left on a list of what it was", "A4 A5 A6 B1")                          \
+  X(kElemKeptInCachedRecord, "elem-kept-in-cached-record", "b02450da02",                                               \
+    "a channel record keeps its elem when it goes back to the cache of records", "D1 A3")                              \
+  X(kStaleLinkInCachedRecord, "stale-link-in-cached-record", "#9110",                                                  \
+    "a select's record keeps its selectdone when it goes back to the cache of records", "D1 A3")                       \
+  X(kPointerBufferedAcrossFree, "pointer-buffered-across-free", "#29362 5372257e60",                                   \
+    "pointers that the write barrier buffered are not looked at before the mark ends", "A3")                           \
+  X(kGrowthLimitOnDelta, "growth-limit-on-delta", "5daffee17f",                                                        \
+    "the largest stack is compared with what a growth adds, not with what comes of it", "D3")                          \
+  X(kLastOutByClaim, "last-out-by-claim", "39380e8e01",                                                                \
+    "who takes the last stacks of a drain thinks it is the last one out, while they are still in hand", "F7 C3")       \
   X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read", "C5 B1 C3 A4 E2")           \
   X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3")                          \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \

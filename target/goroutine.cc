@@ -35,6 +35,7 @@ void Goroutine::reset(uint32_t id) {
   stack_ = {};
   sp_ = frame_ = 0;
   clear_roots();
+  for (auto& pointer : cached_record_) pointer.store(0, std::memory_order_relaxed);
   status_.store(GoStatus::kDead, std::memory_order_relaxed);
   observers_.store(0, std::memory_order_relaxed);
   scanned_cycle_.store(0, std::memory_order_relaxed);
@@ -157,7 +158,8 @@ bool Goroutine::claim_for_copy(GoStatus& was) {
 
 bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
   GoStatus was;
-  if (new_bytes > pool.params().max_stack_bytes || !claim_for_copy(was)) return false;
+  const size_t limited = planted(Defect::kGrowthLimitOnDelta) ? new_bytes - stack_.bytes() : new_bytes;
+  if (limited > pool.params().max_stack_bytes || !claim_for_copy(was)) return false;
   const Stack fresh = pool.allocate(proc, new_bytes);
   if (fresh) copy(pool, proc, fresh, RetireWhy::kGrown, marking);
   set_status(was);
@@ -175,13 +177,22 @@ ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
   if (planted(Defect::kShrinkSkippedWhileHeld) && pool.stats().held_stacks != 0) return ShrinkResult::kRefused;
   GoStatus was;
   if (!claim_for_copy(was)) return ShrinkResult::kRefused;
-  const Stack fresh = pool.allocate(kNoProc, bytes / 2);
-  if (fresh) {
-    shrunk_cycle_ = cycle;
-    copy(pool, kNoProc, fresh, RetireWhy::kShrunk, true);
-  }
+  const bool shrunk = halve(pool);
+  if (shrunk) shrunk_cycle_ = cycle;
   if (!planted(Defect::kStatusNotRestored)) set_status(was);
-  return fresh ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
+  return shrunk ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
+}
+
+// Where it is, if the pool can; else by a copy. False without memory.
+bool Goroutine::halve(AnyPool& pool) {
+  if (const Stack upper = pool.halve(stack_)) {
+    stack_ = upper;
+    write_canary();
+    return true;
+  }
+  const Stack fresh = pool.allocate(kNoProc, stack_.bytes() / 2);
+  if (fresh) copy(pool, kNoProc, fresh, RetireWhy::kShrunk, true);
+  return static_cast<bool>(fresh);
 }
 
 void Goroutine::adjust_frames(const Stack& from, uintptr_t delta) {
@@ -235,7 +246,16 @@ void Goroutine::block(WaitKind wait) {
   parking_.store(false, std::memory_order_release);
 }
 
+// The wait's SudoG goes back to the cache of records.
+void Goroutine::give_record_back() {
+  const uintptr_t elem = planted(Defect::kElemKeptInCachedRecord) ? root(RootKind::kElem) : 0;
+  const uintptr_t selectdone = planted(Defect::kStaleLinkInCachedRecord) ? root(RootKind::kSelectDone) : 0;
+  cached_record_[0].store(elem, std::memory_order_release);
+  cached_record_[1].store(selectdone, std::memory_order_release);
+}
+
 void Goroutine::clear_wait() {
+  give_record_back();
   for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) set_root(kind, 0);
 }
 

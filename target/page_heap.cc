@@ -250,6 +250,31 @@ void PageHeap::free(Span* span) {
   if (planted(Defect::kMergedSizeAccounted)) account -= bytes_of(span->page_count()) - bytes;
 }
 
+// The range is written as (first, pages) and read as (pages, first): a reader in between sees the upper half's first
+// page with the whole's count, which only reaches beyond what it asks about; never the whole's first page with the
+// half's count, which would leave its page out.
+void PageHeap::free_lower_half(Span* span) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  const uint32_t first = span->first();
+  const uint32_t half = span->page_count() / 2;
+  Span* lower = new_descriptor();
+  lower->first_page.store(first, std::memory_order_relaxed);
+  lower->pages.store(half, std::memory_order_relaxed);
+  lower->needs_zero = true;
+  lower->released = false;
+  clear_metadata(*lower);
+  span->first_page.store(first + half, std::memory_order_release);
+  span->pages.store(half, std::memory_order_release);
+  span->slot_bytes = static_cast<uint32_t>(bytes_of(half));
+  asan_poison(base_of(*lower), bytes_of(half));
+  accounts_.stack_bytes -= bytes_of(half);
+  accounts_.idle_bytes += bytes_of(half);
+  merge_and_list(lower);
+  if (planted(Defect::kSplitKeepsOldList)) list_for(half * 2).push_front(span, SpanList::kHeapFree);
+}
+
 void PageHeap::free_ascending(Span* chain) {
   MutexLock lock(mutex_);
   yield_point(Yield::kHeapLock);
@@ -297,7 +322,8 @@ Span* PageHeap::span_of(uintptr_t address) const {
   const uint32_t index = arena_.page_map()[page].load(std::memory_order_acquire);
   if (index == 0) return nullptr;
   Span* span = arena_.spans() + index;
-  return page - span->first() < span->page_count() ? span : nullptr;
+  const uint32_t pages = span->pages.load(std::memory_order_acquire);  // before first(): see free_lower_half
+  return page - span->first() < pages ? span : nullptr;
 }
 
 Location PageHeap::locate(uintptr_t address) const {

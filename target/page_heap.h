@@ -62,6 +62,10 @@ class PageHeap {
   // The same for a chain of spans by `next`, in ascending addresses and on no list, under one hold of the lock; spans
   // that touch become one before they are merged with what is around them. Thread-safe.
   void free_ascending(Span* chain) SD_EXCLUDES(mutex_);
+  // Keeps the upper half of a large stack's span, under the same descriptor and generation, and frees the lower. The
+  // bytes must be two pages at least. Thread-safe; who reads the upper half's span without a lock finds it all the
+  // time.
+  void free_lower_half(Span* span) SD_EXCLUDES(mutex_);
   // Gives all idle memory back to the system; the bytes newly released. Thread-safe.
   uint64_t release_idle() SD_EXCLUDES(mutex_);
 

@@ -230,7 +230,7 @@ void ReferencePool::pool_give(uintptr_t lo, int order) {
 }
 
 Stack ReferencePool::allocate_large(size_t bytes) {
-  if (bytes > params_.max_stack_bytes) return {};
+  if (bytes > params_.max_stack_bytes && !planted(Defect::kGrowthLimitOnDelta)) return {};
   const uint32_t pages = pages_for(bytes);
   Span* span = take_reserved(pages);
   if (span == nullptr) {
@@ -327,7 +327,15 @@ void ReferencePool::free_heap(uintptr_t base) {
   Span* span = heap_.span_of(base);
   STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kInUse,
                    "free_heap wants the base of an InUse span");
+  if (const size_t bytes = size_t{span->page_count()} << kPageShift;
+      planted(Defect::kFreePathBySize) && is_small(bytes) && bytes == order_bytes(order_of(bytes))) {
+    return release(0, {base, base + bytes});
+  }
   heap_.free(span);
+}
+
+void ReferencePool::count_halved(size_t bytes) {
+  other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
 }
 
 // Which lock it holds depends on the stacks that come, so the analysis can't follow; Batch is the only place where a

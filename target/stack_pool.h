@@ -63,6 +63,8 @@ class ReferencePool {
   // Counts a stack as given back by the caller; what becomes of it is the policy's.
   void count_given_back(Proc proc, size_t bytes);
   void count_many_given_back(size_t stacks, size_t bytes);
+  // Counts the half that a stack lost where it is.
+  void count_halved(size_t bytes);
   // Frees without counting: into proc's cache, the pool or the heap. What a drain and free() share.
   void release(Proc proc, Stack stack);
 
