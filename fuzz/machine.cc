@@ -880,20 +880,17 @@ const char* Machine::do_restart() {
 const char* Machine::do_drain(size_t budget) {
   if (collector_.phase() != Phase::kOff) return kStopped;
   if (!pool_->drain_pending()) return "nothing is deferred";
-  if (!nested_) {
-    host_.drains = true;
-    freed_inside_ = 0;
+  if (nested_ && host_.drains) {  // the drain around it settles for both
+    freed_inside_ += pool_->drain_step(budget);
+    return nullptr;
   }
-  const size_t freed = pool_->drain_step(budget);
+  const size_t all_freed = step_drain(budget);
+  const size_t freed = all_freed - freed_inside_;
   note("%zu freed", freed);
   if (budget != 0 && policy_->claims.defers_shrunk && freed > budget) {
     checker_.report(Invariant::kC8, "a drain step with a budget of %zu freed %zu stacks", budget, freed);
   }
-  if (nested_ && host_.drains) {  // the drain around it settles for both
-    freed_inside_ += freed;
-    return nullptr;
-  }
-  checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed + freed_inside_ : 0);
+  checker_.settle_drained(model_, policy_->claims.defers_shrunk ? all_freed : 0);
   if (nested_) return nullptr;
   if (!pool_->drain_pending()) model_.forget_reserve();
   if (!pool_->drain_pending() && !checker_.failed()) checker_.check_quiescent(false);
@@ -921,12 +918,21 @@ const char* Machine::do_look() {
   return nullptr;
 }
 
+// The stacks freed by a step and by those of other drainers inside it.
+size_t Machine::step_drain(size_t budget) {
+  freed_inside_ = 0;
+  host_.drains = true;
+  const size_t freed = pool_->drain_step(budget);
+  host_.drains = false;
+  return freed + freed_inside_;
+}
+
 bool Machine::drain_all() {
   // Every step frees at least one stack or ends a pass, so this many are enough (F4).
   for (size_t steps = 0; pool_->drain_pending(); ++steps) {
     if (steps > kMaxRetired + 1)
       return checker_.report(Invariant::kF4, "the drain does not end after %zu steps", steps);
-    const size_t freed = pool_->drain_step(0);
+    const size_t freed = step_drain(0);
     if (!checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0)) return false;
   }
   model_.forget_reserve();

@@ -6,8 +6,7 @@
 //
 // Why nothing points into the lower half: a shrink wants used < size/4, every record and frame pointer lies in what is
 // used (D1), and the world is stopped, so nothing was in use there when a marker LOADed. With mutators running that is
-// not so: a marker may have LOADed the record of a frame that was popped since. So this policy never marks
-// concurrently.
+// not so: a marker may have LOADed the record of a frame that was popped since. There it copies, as serial does.
 //
 // What it costs is fragmentation: the half that is left blocks its neighbourhood, at an odd place, for as long as the
 // goroutine lives. Small stacks share their span and can't be split; they are copied, and wait as in serial.
