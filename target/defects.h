@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -125,8 +126,12 @@ inline constexpr std::array kDefects = {
 #if STACKDRAIN_DEFECTS
 // The defect that is on, for the whole process; set before a pool is used.
 inline Defect planted_defect = Defect::kNone;
+// How often its site was come by: the scoreboard tells a defect that was not reached from one that was not seen.
+inline std::atomic<uint64_t> planted_reached{0};
 inline bool planted(Defect defect) {
-  return planted_defect == defect;
+  if (planted_defect != defect) return false;
+  planted_reached.fetch_add(1, std::memory_order_relaxed);
+  return true;
 }
 #else
 constexpr bool planted(Defect) {
