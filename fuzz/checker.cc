@@ -38,7 +38,7 @@ const char* name_of(RootKind kind) {
 void Checker::reset(const Watched& watched) {
   watched_ = watched;
   failed_ = false;
-  flushed_ = false;
+  flushed_ = overlap_ = false;
   last_stats_ = {};
   releases_at_begin_ = 0;
   snapshot_count_ = 0;
@@ -58,7 +58,7 @@ bool Checker::report(Invariant invariant, const char* format, ...) {
 }
 
 bool Checker::check_step(bool nested) {
-  if (failed_ || !check_held_pointers() || !check_shrunk_spans()) return false;
+  if (failed_ || !check_held_pointers() || !check_buffered_pointers() || !check_shrunk_spans()) return false;
   return nested || check_accounts();
 }
 
@@ -67,15 +67,7 @@ bool Checker::check_held_pointers() {
   if (collector.phase() != Phase::kMark) return true;
   for (int marker = 0; marker < collector.kind().markers; ++marker) {
     const Held& held = collector.held(marker);
-    if (held.pointer == 0) continue;
-    const Location now = watched_.pool->locate(held.pointer);
-    if (now.state == SpanState::kStack && now.generation == held.at_load.generation) continue;
-    return report(Invariant::kA3,
-                  "marker m%d holds +0x%" PRIxPTR ", %s of g%u, LOADed from the %s span at +0x%" PRIxPTR
-                  " (%u pages, generation %u); that span is now %s at +0x%" PRIxPTR " (%u pages, generation %u)",
-                  marker, offset(held.pointer), name_of(held.kind), held.goroutine, name_of(held.at_load.state),
-                  offset(held.at_load.base), held.at_load.pages, held.at_load.generation, name_of(now.state),
-                  now.base == 0 ? 0 : offset(now.base), now.pages, now.generation);
+    if (held.pointer != 0 && !check_watched_pointer(held, "marker m", marker)) return false;
   }
   if (collector.bad_pointers() == 0) return true;
   const BadPointer& bad = collector.first_bad();
@@ -83,6 +75,28 @@ bool Checker::check_held_pointers() {
                 "bad pointer: marker m%d RESOLVEd +0x%" PRIxPTR " (%s of g%u) in a %s span at +0x%" PRIxPTR, bad.marker,
                 offset(bad.held.pointer), name_of(bad.held.kind), bad.held.goroutine, name_of(bad.found.state),
                 bad.found.base == 0 ? 0 : offset(bad.found.base));
+}
+
+// A pointer that somebody holds by value: its span must stay what it was.
+bool Checker::check_watched_pointer(const Held& held, const char* who, int number) {
+  const Location now = watched_.pool->locate(held.pointer);
+  if (now.state == SpanState::kStack && now.generation == held.at_load.generation) return true;
+  return report(Invariant::kA3,
+                "%s%d holds +0x%" PRIxPTR ", %s of g%u, LOADed from the %s span at +0x%" PRIxPTR
+                " (%u pages, generation %u); that span is now %s at +0x%" PRIxPTR " (%u pages, generation %u)",
+                who, number, offset(held.pointer), name_of(held.kind), held.goroutine, name_of(held.at_load.state),
+                offset(held.at_load.base), held.at_load.pages, held.at_load.generation, name_of(now.state),
+                now.base == 0 ? 0 : offset(now.base), now.pages, now.generation);
+}
+
+// What write barriers buffered waits to be judged as what a marker LOADed does.
+bool Checker::check_buffered_pointers() {
+  for (Proc proc = 0; proc < watched_.pool->params().procs; ++proc) {
+    for (const Held& held : watched_.collector->buffered(proc)) {
+      if (!check_watched_pointer(held, "the write buffer of p", proc)) return false;
+    }
+  }
+  return true;
 }
 
 // A2, weak: no span that held a stack shrunk in this cycle leaves Stack before the cycle's end.
@@ -120,8 +134,10 @@ bool Checker::check_accounts() {
   if (held != model.deferred.count) {
     // What is missing once the mark is over was queued all right, and lost.
     const bool lost = held < model.deferred.count && watched_.collector->phase() != Phase::kMark;
+    const bool overlap = held < model.deferred.count && overlap_;
     return report(!watched_.claims.defers_shrunk ? Invariant::kC7
                   : lost                         ? Invariant::kC3
+                  : overlap                      ? Invariant::kC6
                                                  : Invariant::kC1,
                   "the pool holds %" PRIu64 " deferred stacks, the policy says %zu", held, model.deferred.count);
   }
@@ -191,6 +207,12 @@ bool Checker::check_roots(const ModelGoroutine& expected, const Goroutine& gorou
     return report(Invariant::kD1, "%s of g%u points at +0x%" PRIxPTR ", not at +0x%" PRIxPTR " in its stack",
                   kRootNames[kind].data(), goroutine.id(), root == 0 ? 0 : offset(root),
                   wanted == 0 ? 0 : offset(wanted));
+  }
+  for (size_t word = 0; word < Goroutine::kCachedWords; ++word) {
+    const uintptr_t pointer = goroutine.cached_record(word);
+    if (pointer == 0) continue;
+    return report(Invariant::kD1, "the record of g%u's last wait is in the cache of records and points at +0x%" PRIxPTR,
+                  goroutine.id(), offset(pointer));
   }
   return true;
 }
@@ -272,8 +294,8 @@ void Checker::span(const SpanView& view) {
 }
 
 void Checker::fault(WalkFault fault, uintptr_t address) {
-  constexpr Invariant kBroken[] = {Invariant::kA6, Invariant::kA6, Invariant::kA6, Invariant::kA5,
-                                   Invariant::kA5, Invariant::kB3, Invariant::kB4, Invariant::kC2};
+  constexpr Invariant kBroken[] = {Invariant::kA6, Invariant::kA6, Invariant::kA6, Invariant::kA5, Invariant::kA5,
+                                   Invariant::kB3, Invariant::kB4, Invariant::kC2, Invariant::kF6};
   report(kBroken[static_cast<size_t>(fault)], "walk: %s, at +0x%" PRIxPTR,
          kWalkFaultNames[static_cast<size_t>(fault)].data(), address == 0 ? 0 : offset(address));
 }
@@ -343,7 +365,7 @@ bool Checker::finish_walk() {
     return report(Invariant::kC2, "%zu stacks are in the deferred set, %zu were retired and not freed", deferred_seen_,
                   watched_.model->deferred.count);
   }
-  return check_totals();
+  return check_totals() && check_reserve();
 }
 
 // A7 and B7 for what a span says of itself.
@@ -411,13 +433,41 @@ bool Checker::finish_span(const SpanView& view) {
                 offset(view.base), pooled, view.out, view.capacity);
 }
 
-// E1 and E4 against the spans themselves.
+// C7 for a policy that keeps large stacks until the drain: no more than were given up and not used again.
+bool Checker::check_reserve() {
+  if (!watched_.claims.keeps_empty_spans || watched_.claims.defers_shrunk) return true;
+  const Model& model = *watched_.model;
+  std::array<uint32_t, 32> kept{};
+  for (size_t i = 0; i < span_count_ && model.reserve_known; ++i) {
+    const SpanView& view = spans_[i];
+    if (view.state != SpanState::kStack || view.order != kLargeOrder || view.out != 0) continue;
+    const auto size = static_cast<size_t>(std::countr_zero(view.pages));
+    if (++kept[size] <= model.reserve[size]) continue;
+    return report(Invariant::kC7,
+                  "%u unused large stacks of %u pages are held, %u if each is used again when it can be", kept[size],
+                  view.pages, model.reserve[size]);
+  }
+  return true;
+}
+
+// E1, E4 and E5 against the spans themselves.
 bool Checker::check_totals() {
   uint64_t bytes[4] = {};
+  uint64_t released = 0;
   for (size_t i = 0; i < span_count_; ++i) {
-    bytes[static_cast<size_t>(spans_[i].state) & 3] += uint64_t{spans_[i].pages} << kPageShift;
+    const uint64_t size = uint64_t{spans_[i].pages} << kPageShift;
+    bytes[static_cast<size_t>(spans_[i].state) & 3] += size;
+    if (!spans_[i].released) continue;
+    released += size;
+    if (spans_[i].state == SpanState::kFree) continue;
+    return report(Invariant::kE5, "the %s span at +0x%" PRIxPTR " counts as given back to the system",
+                  name_of(spans_[i].state), offset(spans_[i].base));
   }
   const PoolStats stats = watched_.pool->stats();
+  if (stats.released_bytes != released) {
+    return report(Invariant::kE5, "accounts: %" PRIu64 " bytes given back to the system; spans: %" PRIu64,
+                  stats.released_bytes, released);
+  }
   const uint64_t stack = bytes[static_cast<size_t>(SpanState::kStack)];
   const uint64_t heap = bytes[static_cast<size_t>(SpanState::kInUse)];
   const uint64_t idle = bytes[static_cast<size_t>(SpanState::kFree)];
@@ -501,6 +551,38 @@ bool Checker::check_quiescent(bool nothing_left) {
                 "all is dead and flushed, but %" PRIu64 " stacks live, cached %" PRIu64 ", stack %" PRIu64
                 ", heap %" PRIu64 " bytes, %zu spans",
                 stats.live_stacks, stats.cached_bytes, stats.stack_bytes, stats.heap_bytes, span_count_);
+}
+
+bool Checker::check_not_over(size_t freed) {
+  if (failed_) return false;
+  const size_t queued = static_cast<size_t>(watched_.pool->stats().held_stacks) + freed;
+  const size_t unsettled = watched_.model->deferred.count;
+  if (queued >= unsettled || watched_.pool->drain_pending()) return true;
+  return report(Invariant::kF7, "the drain counts as over while %zu stacks are in the hands of a drainer",
+                unsettled - queued);
+}
+
+bool Checker::check_published() {
+  if (failed_) return false;
+  const uintptr_t base = watched_.pool->arena_base();
+  for (uintptr_t page = base; page < base + watched_.pool->arena_mapped(); page += kPageBytes) {
+    const Location at = watched_.pool->locate(page);
+    const bool issued = at.state == SpanState::kStack || at.state == SpanState::kInUse;
+    if (!issued || at.generation != 0) continue;
+    return report(Invariant::kA8, "the page at +0x%" PRIxPTR " reads as %s, but its span has no generation yet",
+                  offset(page), name_of(at.state));
+  }
+  return true;
+}
+
+bool Checker::check_next_of_drain(uintptr_t next, size_t left) {
+  if (failed_) return false;
+  const auto& deferred = watched_.model->deferred;
+  for (size_t i = 0; i < deferred.count; ++i) {
+    if (deferred.items[i].stack.lo == next) return true;
+  }
+  return report(Invariant::kC5, "the drain has %zu stacks left and goes on with +0x%" PRIxPTR ", which nobody retired",
+                left, next == 0 ? 0 : offset(next));
 }
 
 void Checker::note_mark_began() {

@@ -50,12 +50,21 @@ class Checker final : private WalkVisitor {
   bool check_quiescent(bool nothing_left);
   // After a drain step that freed `freed` stacks: takes those that are deferred no more out of the model (C3, C8).
   bool settle_drained(Model& model, size_t freed);
+  // A8, by somebody who takes no lock: every page's span whose state can be seen has its metadata.
+  bool check_published();
+  // C5: what a drain frees next was retired; the first of `left`.
+  bool check_next_of_drain(uintptr_t next, size_t left);
+  // F7, by a drainer that has taken its share, `freed` stacks of the unsettled having been freed: the drain is not over
+  // while stacks are in somebody's hands.
+  bool check_not_over(size_t freed);
   // Call between Collector::begin and the first root job, and after the last before end_mark: A2 strong.
   void note_mark_began();
   bool check_mark_ended();
   // The caches are flushed and stay empty until the restart (B5).
   void note_flushed(bool flushed) { flushed_ = flushed; }
   bool flushed() const { return flushed_; }
+  // The operation under way has others inside it: what is lost now was lost between them (C6).
+  void note_overlap(bool overlap) { overlap_ = overlap; }
 
   // Records a violation that the machine saw itself; always false.
   bool report(Invariant invariant, const char* format, ...) __attribute__((format(printf, 3, 4)));
@@ -74,6 +83,8 @@ class Checker final : private WalkVisitor {
   void fault(WalkFault fault, uintptr_t address) override;
 
   bool check_held_pointers();
+  bool check_buffered_pointers();
+  bool check_watched_pointer(const Held& held, const char* who, int number);
   bool check_shrunk_spans();
   bool check_accounts();
   bool check_roots(const ModelGoroutine& expected, const Goroutine& goroutine);
@@ -88,6 +99,7 @@ class Checker final : private WalkVisitor {
   bool finish_walk();
   bool finish_span(const SpanView& view);
   bool check_totals();
+  bool check_reserve();
   size_t unit_of(uintptr_t address) const { return (address - watched_.pool->arena_base()) / kMinStackBytes; }
   uintptr_t offset(uintptr_t address) const { return address - watched_.pool->arena_base(); }
 
@@ -95,6 +107,7 @@ class Checker final : private WalkVisitor {
   Violation violation_;
   bool failed_ = false;
   bool flushed_ = false;
+  bool overlap_ = false;
   bool moved_ = true;
   PoolStats last_stats_;
   uint64_t releases_at_begin_ = 0;

@@ -33,9 +33,11 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace stackdrain;
+  note_input();
   const ProgramView program(data, size);
   const Difference& difference = differential().run(program);
   if (!difference.found()) return 0;
   print_difference(stderr, program, difference, harness_machine());
+  say_what_was_reached();
   std::abort();
 }

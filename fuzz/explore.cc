@@ -14,7 +14,7 @@ constexpr ExploreWorld kExploreWorlds[] = {
      .world = "world seed orders=3 locks=one stopped procs=1 arena=1M hold=each",
      .goroutines = 2,
      .markers = 2,
-     .alphabet = "spawn g0 2K\nspawn g0 4K\nspawn g0 16K\nspawn g1 4K\nspawn g1 16K\n"
+     .alphabet = "spawn g0 2K\nspawn g0 4K\nspawn g0 16K\nspawn g0 32K\nspawn g1 4K\nspawn g1 16K\n"
                  "exit g0\nexit g1\ncall g0 1664\ncall g1 1664\nreturn g0 1\ngrow g0\ngrow g1\n"
                  "block g0 recv\nblock g1 select\nwake g0\nwake g1\nsend g0 1\npush g0 both\nstatus g1 syscall\n"
                  "heap-alloc h0 1 dirty\nheap-alloc h1 2 zeroed\nheap-free h0\nflush p0\n"

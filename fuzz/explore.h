@@ -9,7 +9,8 @@
 // it could follow the shorter program. Each new state is also ended once, as every program is: cycle, drain, kill,
 // flush, E6. So "no program of up to n operations violates anything" is about all programs of at most n letters, `at`
 // and what runs inside counted, whose letters are the world's and where at most one operation runs inside another,
-// ended at any point.
+// ended at any point. The order in which locks were taken (F1) is no part of a state: a cycle of which one program
+// makes one edge and another program the other is for the fuzzers to find.
 //
 // There is no undo: each step begins with a replay from the empty world. A program is a handful of operations, while a
 // snapshot would be the arena's used pages, its tables, the pool, the model and the checker's memory (measured: 2 us

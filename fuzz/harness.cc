@@ -1,5 +1,6 @@
 #include "fuzz/harness.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
@@ -16,10 +17,57 @@ namespace {
 // Read and cleared by libFuzzer around each input; other engines see a plain array.
 __attribute__((section("__libfuzzer_extra_counters"))) uint8_t state_counters[kStateCounters];
 
+using Clock = std::chrono::steady_clock;
+
+#if STACKDRAIN_DEFECTS
+// Counts inputs until the planted defect was reached and until the end.
+class Canary {
+ public:
+  void input() {
+    look();
+    ++inputs_;
+  }
+  void print() {
+    if (printed_ || planted_defect == Defect::kNone) return;
+    printed_ = true;
+    look();
+    std::fprintf(stderr, "canary: reached %llu %.4f ended %llu %.4f\n", static_cast<unsigned long long>(reached_),
+                 reached_ == 0 ? 0.0 : seconds(reached_at_), static_cast<unsigned long long>(inputs_),
+                 seconds(Clock::now()));
+  }
+
+ private:
+  void look() {
+    if (reached_ != 0 || planted_reached.load(std::memory_order_relaxed) == 0) return;
+    reached_ = inputs_;
+    reached_at_ = Clock::now();
+  }
+  double seconds(Clock::time_point at) const { return std::chrono::duration<double>(at - begun_).count(); }
+
+  const Clock::time_point begun_ = Clock::now();
+  Clock::time_point reached_at_;
+  uint64_t inputs_ = 0;
+  uint64_t reached_ = 0;
+  bool printed_ = false;
+};
+
+Canary& canary() {
+  static Canary instance;
+  return instance;
+}
+void print_canary() {
+  canary().print();
+}
+#else
+void print_canary() {}
+#endif
+
 [[maybe_unused]] void print_on_death() {
+  print_canary();
   print_stop(stderr, harness_machine(), "a sanitizer");
 }
 void print_on_assertion() {
+  print_canary();
   print_stop(stderr, harness_machine(), "the pool's own assertion");
 }
 
@@ -34,6 +82,18 @@ Machine& make_machine() {
 }
 
 }  // namespace
+
+#if STACKDRAIN_DEFECTS
+void note_input() {
+  canary().input();
+}
+#else
+void note_input() {}
+#endif
+
+void say_what_was_reached() {
+  print_canary();
+}
 
 Machine& harness_machine() {
   static Machine& machine = make_machine();
@@ -56,6 +116,8 @@ void plant_chosen_defect() {
   for (size_t i = 0; i < kDefects.size(); ++i) {
     if (kDefects[i].name != name) continue;
     planted_defect = static_cast<Defect>(i);
+    canary();
+    std::atexit(print_canary);
     return;
   }
   std::fprintf(stderr, "STACKDRAIN_DEFECT: no defect is called '%s'; see: stackdrain list defects\n", name);

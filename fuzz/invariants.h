@@ -23,7 +23,8 @@ namespace stackdrain {
   X(kA6, "A6", "n", "spans tile the arena; no two adjacent Free spans; page map right; dead descriptors unreachable", \
     "walk")                                                                                                           \
   X(kA7, "A7", "1", "order, element size, limit, free list are set on every (re)issue", "walk")                       \
-  X(kA8, "A8", "c", "metadata is written before the state that publishes it", "")                                     \
+  X(kA8, "A8", "c", "metadata is written before the state that publishes it",                                         \
+    "look: every page's span, read without a lock, also while one is issued")                                         \
   X(kA9, "A9", "1", "memory issued as zero is zero", "each line of a zeroed heap span is read")                       \
   X(kB1, "B1", "n", "each slot is in exactly one of: live, cached, pool-free, deferred, in transit", "walk + model")  \
   X(kB2, "B2", "1",                                                                                                   \
@@ -38,17 +39,18 @@ namespace stackdrain {
   X(kC2, "C2", "n", "the deferred set: members in Stack spans, terminates, count and bytes agree", "walk + model")    \
   X(kC3, "C3", "q", "freed = enqueued, each once; the set is empty afterwards", "after each drain")                   \
   X(kC4, "C4", "q", "after the drain no empty span is left", "walk at quiescence")                                    \
-  X(kC5, "C5", "1", "the next link is read before the node is freed", "")                                             \
-  X(kC6, "C6", "c", "detach and push linearize", "")                                                                  \
-  X(kC7, "C7", "1", "held bytes and age stay within the policy's bound", "nothing held when nothing is pending")      \
+  X(kC5, "C5", "1", "the next link is read before the node is freed", "each next stack of a drain was retired")       \
+  X(kC6, "C6", "c", "detach and push linearize", "held stacks, when operations overlap")                              \
+  X(kC7, "C7", "1", "held bytes and age stay within the policy's bound",                                              \
+    "nothing held when nothing is pending; large stacks kept")                                                        \
   X(kC8, "C8", "c", "a budgeted drain ends in n/budget steps, each within its budget", "each drain step")             \
   X(kD1, "D1", "n", "after a move no root word lies in the old stack", "each root after every operation")             \
   X(kD2, "D2", "n", "a move keeps each word: pointers by distance to hi, all else equal", "each frame word, walk")    \
   X(kD3, "D3", "1", "shrink: half, used (+ guard) < size/4; grow: at least double, at most the maximum", "model")     \
   X(kD4, "D4", "1", "no root holds exactly hi", "each root")                                                          \
   X(kD5, "D5", "c", "the owner's state is restored after a move", "model")                                            \
-  X(kD6, "D6", "c", "no move between a remote read of elem and its last use", "value words, with yields")             \
-  X(kD7, "D7", "c", "bounds and stack pointer change as one for observers", "")                                       \
+  X(kD6, "D6", "c", "no move between a remote read of elem and its last use", "each send; value words")               \
+  X(kD7, "D7", "c", "bounds and stack pointer change as one for observers", "bounds, base pointer against the model") \
   X(kD8, "D8", "n", "the old memory is unmodified from move to free, link words aside", "walk of deferred stacks")    \
   X(kD9, "D9", "1", "at most one halving per goroutine and cycle", "model")                                           \
   X(kD10, "D10", "1", "a move is refused in system call, while parking, when observed", "model")                      \
@@ -56,16 +58,16 @@ namespace stackdrain {
   X(kE2, "E2", "n", "capacity = live + cached + pooled + deferred, per order", "walk")                                \
   X(kE3, "E3", "1", "allocations - frees = live", "accounts against the model")                                       \
   X(kE4, "E4", "1", "accounts use the size before merging", "walk against accounts")                                  \
-  X(kE5, "E5", "1", "map and unmap are byte-exact", "accounts")                                                       \
+  X(kE5, "E5", "1", "map and unmap are byte-exact", "accounts, walk")                                                 \
   X(kE6, "E6", "q", "kill all, flush, drain: nothing is left and the heap is one Free span", "end of each program")   \
   X(kE7, "E7", "q", "peak <= live + deferred bound + caches + partial-span slack", "")                                \
-  X(kF1, "F1", "c", "the lock graph is acyclic", "")                                                                  \
+  X(kF1, "F1", "c", "the lock graph is acyclic", "every lock taken, over a program")                                  \
   X(kF2, "F2", "c", "the allocator is not re-entered", "")                                                            \
   X(kF3, "F3", "c", "the phase does not change within an allocator operation", "")                                    \
-  X(kF4, "F4", "c", "every operation ends in bounded steps", "drain loops")                                           \
+  X(kF4, "F4", "c", "every operation ends in bounded steps", "drain loops, tries to claim a goroutine")               \
   X(kF5, "F5", "n", "poison state = liveness", "walk, under ASan")                                                    \
-  X(kF6, "F6", "c", "no descriptor is recycled before its last user", "")                                             \
-  X(kF7, "F7", "c", "exactly one \"last one out\"", "")                                                               \
+  X(kF6, "F6", "c", "no descriptor is recycled before its last user", "walk of the merged-away descriptors")          \
+  X(kF7, "F7", "c", "exactly one \"last one out\"", "drain")                                                          \
   X(kG1, "G1", "n", "canaries in guard zones are intact", "the two lowest words of each live stack")                  \
   X(kG2, "G2", "q", "every policy gives the same live set for the same program", "differential_fuzzer")               \
   X(kG3, "G3", "q", "every planted defect is reported, a clean build never reports", "corpus")

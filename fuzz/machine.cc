@@ -19,6 +19,13 @@ constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 // ones, and after operations that did not, every kWalkEvery.
 constexpr size_t kSmallWorld = 48;
 constexpr size_t kWalkEvery = 32;
+// Tries to claim a goroutine that are enough: a try fails only when something ran in between, and that is once (F4).
+constexpr int kMaxClaims = 16;
+
+// Takes no lock of the pool, so it may run where one is held.
+bool takes_no_lock(Op op) {
+  return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook;
+}
 
 }  // namespace
 
@@ -53,11 +60,13 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   proc_ = 0;
   last_done_ = {};
   host_ = {};
-  nested_ = armed_ = live_hook_ = false;
+  nested_ = armed_ = live_hook_ = stopping_ = false;
+  claim_ = {};
   since_walk_ = 0;
   points_reached_ = 0;
   watch_ = Watch::kUsual;
   alternatives_ = nullptr;
+  locks_.reset();
 }
 
 const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, MachineObserver* observer) {
@@ -66,10 +75,12 @@ const Verdict& Machine::run(ProgramView program, const PolicyRow& policy, Machin
   running_ = true;
 #if STACKDRAIN_YIELDS
   yield_hook = this;
+  lock_hook = &locks_;
 #endif
   run_all();
 #if STACKDRAIN_YIELDS
   yield_hook = nullptr;
+  lock_hook = nullptr;
 #endif
   running_ = false;
   verdict_.violated = checker_.failed();
@@ -89,6 +100,7 @@ void Machine::run_all() {
   index_ = outer_index_ = length_;
   nested_ = false;
   finish();
+  check_locks();
 }
 
 // The next operation, and what runs inside it.
@@ -98,6 +110,7 @@ void Machine::run_next() {
   const size_t nested_end = std::min(length_, next_ + armed_count_);
   armed_ = false;
   live_hook_ = host;
+  checker_.note_overlap(false);
   run_one(index_);
   live_hook_ = false;
   if (host && armed_count_ == 0) next_ = std::max(next_, nested_end);  // they ran inside
@@ -148,13 +161,21 @@ void Machine::count_state(Operation operation, bool held, bool held_of_it) {
 // Reached by the host: the armed operations run here, once.
 void Machine::at(Yield point) {
   if (!nested_) points_reached_ |= uint32_t{1} << static_cast<uint32_t>(point);
+  if (point == Yield::kClaim && ++claim_.tries > kMaxClaims) {
+    checker_.report(Invariant::kF4, "a copier tries for the %dth time to claim one goroutine", claim_.tries);
+  }
+  if (host_.drains && point == Yield::kHandOff) checker_.check_not_over(freed_inside_);
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
   run_nested();
+  if (point == Yield::kClaim && host_.goroutine >= 0) {
+    claim_.from = expected(static_cast<uint32_t>(host_.goroutine)).status;
+  }
 }
 
 void Machine::run_nested() {
   const Outcome host_outcome = outcome_;
+  const Claim host_claim = claim_;
   const size_t host_index = index_;
   const size_t first = index_ + 1;
   const size_t end = std::min(length_, first + armed_count_);
@@ -165,14 +186,28 @@ void Machine::run_nested() {
     do {
       run_one(i);
     } while (alternatives_ != nullptr && outcome_.no_op != nullptr && alternatives_->next(i));
+    if (outcome_.no_op != nullptr) continue;
+    checker_.note_overlap(true);
+    model_.reserve_known = false;
   }
   nested_ = false;
   if (!checker_.failed()) index_ = host_index;
   armed_count_ = 0;
   outcome_ = host_outcome;
+  claim_ = host_claim;
+}
+
+bool Machine::check_locks() {
+  if (!locks_.has_cycle()) return true;
+  if (locks_.from() == locks_.to()) {
+    return checker_.report(Invariant::kF1, "lock %zu is taken by the thread that holds it", locks_.to());
+  }
+  return checker_.report(Invariant::kF1, "lock %zu is taken under lock %zu, and before it went before it", locks_.to(),
+                         locks_.from());
 }
 
 bool Machine::check_after(bool walk) {
+  if (!check_locks()) return false;
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
   const bool due = walk || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
   if (!due && ++since_walk_ < kWalkEvery) return true;
@@ -189,7 +224,13 @@ void Machine::note(const char* format, ...) {
 }
 
 bool Machine::mutators_run() const {
+  if (stopping_) return false;
   return collector_.phase() == Phase::kOff || (marking() && collector_.kind().concurrent);
+}
+
+// Inside a marker's job on `g`, before the goroutine is claimed: its owner can still change its status.
+bool Machine::before_claim(uint32_t g) const {
+  return nested_ && armed_point_ == Yield::kClaim && host_.marker >= 0 && host_.goroutine == static_cast<int>(g);
 }
 
 // Why an operation of a mutator on `g` can't happen now, or nullptr.
@@ -210,6 +251,7 @@ const char* Machine::execute(Operation operation) {
   const Host outer = host_;
   if (!nested_) host_ = {};
   const char* refusal = nullptr;
+  if (inside_lock() && !takes_no_lock(operation.op())) return "a lock is held there: it would wait for ever";
   switch (operation.op()) {
     case Op::kNop:
       break;
@@ -285,6 +327,12 @@ const char* Machine::execute(Operation operation) {
     case Op::kAt:
       refusal = do_at(operation);
       break;
+    case Op::kInside:
+      refusal = do_inside(operation.arg(0), operation.arg(1));
+      break;
+    case Op::kLook:
+      refusal = do_look();
+      break;
     case Op::kStatus:
       refusal = do_status(operation);
       break;
@@ -316,6 +364,22 @@ void Machine::expect_given_back(const ModelRetired& retired, RetireWhy why) {
   model_.live_bytes -= retired.stack.bytes();
   if (marking() && why == RetireWhy::kShrunk) model_.shrunk.add(retired);
   if (defers(why) && !model_.deferred.full()) model_.deferred.add(retired);
+  if (reserves() && marking() && model_.large(retired.stack, retired.span)) {
+    ++model_.reserve_of(retired.stack);
+  }
+}
+
+bool Machine::reserves() const {
+  return policy_->claims.keeps_empty_spans && !policy_->claims.defers_shrunk;
+}
+
+// A stack came from the pool; a large one from the reserve, if that has one of its size.
+void Machine::expect_allocated(Stack stack) {
+  ++model_.live_stacks;
+  model_.live_bytes += stack.bytes();
+  if (!reserves() || !model_.large(stack, pool_->locate(stack.lo))) return;
+  uint32_t& reserve = model_.reserve_of(stack);
+  if (reserve != 0) --reserve;
 }
 
 // `old`: taken before the move, because afterwards its span may be anything.
@@ -324,8 +388,7 @@ void Machine::expect_move(uint32_t g, ModelRetired old, RetireWhy why) {
   const Stack fresh = goroutine(g).stack();
   old.used = owner.used;
   owner.stack = fresh;
-  ++model_.live_stacks;
-  model_.live_bytes += fresh.bytes();
+  expect_allocated(fresh);
   expect_given_back(old, why);
 }
 
@@ -359,10 +422,7 @@ const char* Machine::do_spawn(Operation operation) {
   if (stack.bytes() != bytes) {
     checker_.report(Invariant::kB2, "spawn g%u got %zu bytes, not %zu", g, stack.bytes(), bytes);
   }
-  if (!reuses) {
-    ++model_.live_stacks;
-    model_.live_bytes += bytes;
-  }
+  if (!reuses) expect_allocated(stack);
   owner.stack = stack;
   owner.status = GoStatus::kRunning;
   ++owner.generation;
@@ -408,12 +468,17 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   ModelGoroutine& owner = expected(g);
   if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
   const ModelRetired old = retired_of(g);
+  claim_ = {0, owner.status};
   owner.in_move = true;
   const bool grown = frame_bytes != 0 ? goroutine(g).call(*pool_, proc_, frame_bytes, marking())
                                       : goroutine(g).grow(*pool_, proc_, new_bytes, marking());
   owner.in_move = false;
   if (checker_.failed()) return false;
   const Stack fresh = goroutine(g).stack();
+  if (grown && new_bytes > pool_->params().max_stack_bytes) {
+    checker_.report(Invariant::kD3, "g%u grew beyond the maximum of %zu bytes, to %zu", g,
+                    pool_->params().max_stack_bytes, new_bytes);
+  }
   if (grown && fresh.bytes() != new_bytes) {
     checker_.report(Invariant::kD3, "g%u grew from %zu to %zu bytes, the rule says %zu", g, old.stack.bytes(),
                     fresh.bytes(), new_bytes);
@@ -467,10 +532,7 @@ const char* Machine::do_grow(Operation operation) {
   if (const char* refusal = mutator_refusal(g)) return refusal;
   const ModelGoroutine& owner = expected(g);
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
-  const size_t bytes = owner.stack.bytes() * 2;
-  const bool allowed = bytes <= pool_->params().max_stack_bytes;
-  const bool grown = grow_to(g, bytes, 0);
-  if (grown && !allowed) checker_.report(Invariant::kD3, "g%u grew beyond the maximum, to %zu bytes", g, bytes);
+  const bool grown = grow_to(g, owner.stack.bytes() * 2, 0);
   checker_.check_goroutine(g);
   return grown ? nullptr : "the stack can't grow";
 }
@@ -481,7 +543,10 @@ const char* Machine::do_block(Operation operation) {
   ModelGoroutine& owner = expected(g);
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
   const WaitKind wait = static_cast<WaitKind>(operation.arg(1));
+  if (!nested_) host_ = {.proc = proc_, .goroutine = static_cast<int>(g), .parking = true};
+  owner.parking = owner.in_move = true;
   goroutine(g).block(wait);
+  owner.parking = owner.in_move = false;
   owner.status = GoStatus::kWaiting;
   const auto point = [&](RootKind kind, FrameWord word) {
     owner.roots[static_cast<size_t>(kind)] = owner.distance_of(word);
@@ -489,6 +554,9 @@ const char* Machine::do_block(Operation operation) {
   if (wait != WaitKind::kSleep) point(RootKind::kElem, FrameWord::kValue);
   if (wait == WaitKind::kSelect) point(RootKind::kSelectDone, FrameWord::kSelectDone);
   point(RootKind::kContext, FrameWord::kLink);
+  for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) {
+    collector_.note_write(proc_, g, kind);
+  }
   checker_.check_goroutine(g);
   return nullptr;
 }
@@ -526,7 +594,12 @@ const char* Machine::do_send(Operation operation) {
   // In a marker's job a goroutine is only moving while it is being copied; when it is scanned after that, it can be
   // woken.
   const bool moving = goroutine(g).status() == GoStatus::kCopying;
+  const Stack before = owner.stack;
   const bool sent = goroutine(g).send(value);
+  if (sent && owner.stack != before) {
+    checker_.report(Invariant::kD6, "g%u moved from +0x%" PRIxPTR " to +0x%" PRIxPTR " while a sender held its elem", g,
+                    before.lo - pool_->arena_base(), owner.stack.lo - pool_->arena_base());
+  }
   if (!sent) return "its stack is moving, or it is parking";
   owner.values[frame] = value;
   if (owner.status == GoStatus::kWaiting && !moving) forget_wait(owner);
@@ -548,6 +621,7 @@ const char* Machine::do_push(Operation operation, bool push) {
     if (push) {
       goroutine(g).push_record(kKinds[i]);
       root = owner.distance_of(kKinds[i] == RootKind::kContext ? FrameWord::kLink : FrameWord::kSlot);
+      collector_.note_write(proc_, g, kKinds[i]);
     } else {
       goroutine(g).pop_record(kKinds[i]);
       root = 0;
@@ -559,7 +633,8 @@ const char* Machine::do_push(Operation operation, bool push) {
 
 const char* Machine::do_status(Operation operation) {
   const uint32_t g = operation.arg(0);
-  if (const char* refusal = mutator_refusal(g)) return refusal;
+  const char* refusal = before_claim(g) ? (mutators_run() ? nullptr : kStopped) : mutator_refusal(g);
+  if (refusal != nullptr) return refusal;
   struct Change {
     GoStatus from;
     GoStatus to;
@@ -641,7 +716,9 @@ const char* Machine::do_release() {
 
 void Machine::begin_cycle(CycleKind kind) {
   model_.shrunk.clear();
+  stopping_ = true;
   collector_.begin(kind);
+  stopping_ = false;
   checker_.note_mark_began();
 }
 
@@ -658,19 +735,21 @@ const char* Machine::do_gc_begin(Operation operation) {
 
 // One goroutine's root job, against what the rule says must come of it. False if a nested operation must not run it.
 bool Machine::marker_job(uint32_t marker, uint32_t g) {
-  if (nested_ && host_.goroutine == static_cast<int>(g)) return false;
+  if (nested_ && host_.goroutine == static_cast<int>(g) && !host_.parking) return false;
   ModelGoroutine& owner = expected(g);
   const PoolParams& params = pool_->params();
   const bool had_stack = static_cast<bool>(owner.stack);
   const size_t bytes = owner.stack.bytes();
   const size_t counted = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
-  const bool movable = owner.status == GoStatus::kRunning || owner.status == GoStatus::kWaiting;
   if (!nested_) host_ = {kNoProc, static_cast<int>(marker), static_cast<int>(g)};
   const bool dead = !owner.alive();
   const ModelRetired old = retired_of(g);
+  const bool was_in_move = owner.in_move;
   owner.in_move = true;
+  claim_ = {0, owner.status};
   const JobResult job = collector_.run_goroutine_job(static_cast<int>(marker), g);
-  owner.in_move = false;
+  owner.in_move = was_in_move;
+  const bool movable = !owner.parking && (claim_.from == GoStatus::kRunning || claim_.from == GoStatus::kWaiting);
   if (dead && had_stack && job.claimed) {
     expect_given_back(old, RetireWhy::kDead);
     owner.stack = {};
@@ -688,10 +767,15 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
                       fresh.bytes(), counted);
     } else if (!movable) {
       checker_.report(Invariant::kD10, "g%u was moved while %s", g,
-                      kGoStatusNames[static_cast<size_t>(owner.status)].data());
+                      owner.parking ? "it parked" : kGoStatusNames[static_cast<size_t>(claim_.from)].data());
     }
     owner.shrunk_cycle = collector_.cycle();
-    expect_move(g, old, RetireWhy::kShrunk);
+    if (fresh.hi == old.stack.hi) {  // where it is: nothing was given up that anybody could point into
+      owner.stack = fresh;
+      model_.live_bytes -= fresh.bytes();
+    } else {
+      expect_move(g, old, RetireWhy::kShrunk);
+    }
   } else if (movable && !nested_ && bytes > kMinStackBytes && counted < bytes / 4 &&
              job.shrink == ShrinkResult::kInUse) {
     checker_.report(Invariant::kD3, "g%u was not shrunk: %zu of %zu bytes counted as used", g, counted, bytes);
@@ -795,27 +879,52 @@ const char* Machine::do_restart() {
 
 const char* Machine::do_drain(size_t budget) {
   if (collector_.phase() != Phase::kOff) return kStopped;
-  if (nested_) return kBusy;  // a drain's own account of what it freed would not be settled yet
   if (!pool_->drain_pending()) return "nothing is deferred";
-  const size_t freed = pool_->drain_step(budget);
+  if (nested_ && host_.drains) {  // the drain around it settles for both
+    freed_inside_ += pool_->drain_step(budget);
+    return nullptr;
+  }
+  const size_t all_freed = step_drain(budget);
+  const size_t freed = all_freed - freed_inside_;
+  note("%zu freed", freed);
   if (budget != 0 && policy_->claims.defers_shrunk && freed > budget) {
     checker_.report(Invariant::kC8, "a drain step with a budget of %zu freed %zu stacks", budget, freed);
   }
-  checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0);
+  checker_.settle_drained(model_, policy_->claims.defers_shrunk ? all_freed : 0);
+  if (nested_) return nullptr;
+  if (!pool_->drain_pending()) model_.forget_reserve();
   if (!pool_->drain_pending() && !checker_.failed()) checker_.check_quiescent(false);
-  note("%zu freed", freed);
   return nullptr;
 }
 
 const char* Machine::do_at(Operation operation) {
-  if (nested_) return kBusy;
   const uint32_t point = operation.arg(0);
+  if (point >= kAtPoints) return "there is no such yield point";
+  if (!nested_ && kYieldPoints[point].locked) return "a lock is held there: nothing else can run in one thread";
+  return do_inside(point, operation.arg(1));
+}
+
+const char* Machine::do_inside(uint32_t point, uint32_t count) {
+  if (nested_) return kBusy;
   if (point >= kYieldPoints.size()) return "there is no such yield point";
-  if (kYieldPoints[point].locked) return "a lock is held there: nothing else can run in one thread";
   armed_ = true;
   armed_point_ = static_cast<Yield>(point);
-  armed_count_ = operation.arg(1) + 1;
+  armed_count_ = count + 1;
   return nullptr;
+}
+
+const char* Machine::do_look() {
+  checker_.check_published();
+  return nullptr;
+}
+
+// The stacks freed by a step and by those of other drainers inside it.
+size_t Machine::step_drain(size_t budget) {
+  freed_inside_ = 0;
+  host_.drains = true;
+  const size_t freed = pool_->drain_step(budget);
+  host_.drains = false;
+  return freed + freed_inside_;
 }
 
 bool Machine::drain_all() {
@@ -823,9 +932,10 @@ bool Machine::drain_all() {
   for (size_t steps = 0; pool_->drain_pending(); ++steps) {
     if (steps > kMaxRetired + 1)
       return checker_.report(Invariant::kF4, "the drain does not end after %zu steps", steps);
-    const size_t freed = pool_->drain_step(0);
+    const size_t freed = step_drain(0);
     if (!checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0)) return false;
   }
+  model_.forget_reserve();
   return checker_.check_quiescent(false);
 }
 

@@ -8,7 +8,7 @@
 // inside it when the host first reaches that yield point; if it never does they run after it, as usual. What may run
 // inside: whatever another marker, processor or goroutine could do there. A nested operation is a no-op when it would
 // need the host's processor, its marker or its goroutine (send and load excepted: that is the race), or a stopped
-// world.
+// world. `inside POINT n` is the same for every yield point: where a lock is held, only what takes none runs inside.
 //
 // At the program's end the machine finishes the cycle, drains, kills everything and flushes, and checks that nothing is
 // left (E6).
@@ -22,6 +22,7 @@
 #include <string_view>
 
 #include "fuzz/checker.h"
+#include "fuzz/lock_graph.h"
 #include "fuzz/model.h"
 #include "fuzz/program.h"
 #include "target/arena.h"
@@ -121,9 +122,20 @@ class Machine final : private YieldHook {
     Proc proc = kNoProc;
     int marker = -1;
     int goroutine = -1;
+    bool drains = false;   // a drain step runs; another drainer may step inside it
+    bool parking = false;  // the goroutine blocks: a marker may come by, everybody else keeps away
+  };
+
+  // Of the move under way: how often it tried to claim its goroutine, and in which status that was at the last try.
+  struct Claim {
+    int tries = 0;
+    GoStatus from = GoStatus::kDead;
   };
 
   void at(Yield point) override;
+  // A preempted goroutine goes on where `proc` operations have put it meanwhile.
+  Proc resumes_on(Proc proc) override { return !nested_ && host_.proc == proc ? proc_ : proc; }
+  void drain_goes_on(uintptr_t next, size_t left) override { checker_.check_next_of_drain(next, left); }
 
   void reset(ProgramView program, const PolicyRow& policy);
   void choose_pool(const PolicyRow& policy);
@@ -133,6 +145,7 @@ class Machine final : private YieldHook {
   void run_nested();
   void finish();
   bool check_after(bool walk);
+  bool check_locks();
   void starve() { verdict_.starved_at = std::min(verdict_.starved_at, outer_index_); }
   void count_state(Operation operation, bool held, bool held_of_it);
   void held_pointers(Operation operation, bool& any, bool& of_it) const;
@@ -140,6 +153,8 @@ class Machine final : private YieldHook {
   void note(const char* format, ...) __attribute__((format(printf, 2, 3)));
   bool mutators_run() const;
   bool marking() const { return collector_.phase() == Phase::kMark; }
+  bool inside_lock() const { return nested_ && kYieldPoints[static_cast<size_t>(armed_point_)].locked; }
+  bool before_claim(uint32_t goroutine) const;
   const char* mutator_refusal(uint32_t goroutine) const;
   const char* marker_refusal(uint32_t marker) const;
   Goroutine& goroutine(uint32_t g) { return goroutines_[g]; }
@@ -167,6 +182,8 @@ class Machine final : private YieldHook {
   const char* do_restart();
   const char* do_drain(size_t budget);
   const char* do_at(Operation operation);
+  const char* do_inside(uint32_t point, uint32_t count);
+  const char* do_look();
   const char* do_status(Operation operation);
   const char* do_release();
   const char* do_quiesce();
@@ -176,10 +193,13 @@ class Machine final : private YieldHook {
   void expect_exit(uint32_t g);
   void expect_move(uint32_t g, ModelRetired old, RetireWhy why);
   void expect_given_back(const ModelRetired& retired, RetireWhy why);
+  void expect_allocated(Stack stack);
+  bool reserves() const;
   ModelRetired retired_of(uint32_t g) const;
   bool defers(RetireWhy why) const;
   void begin_cycle(CycleKind kind);
   bool end_cycle();
+  size_t step_drain(size_t budget);
   bool drain_all();
   bool kill_all();
 
@@ -195,6 +215,7 @@ class Machine final : private YieldHook {
   Collector collector_;
   Model model_;
   Checker checker_;
+  LockGraph locks_;
   Verdict verdict_;
   MachineObserver* observer_ = nullptr;
   uint8_t* state_counters_ = nullptr;
@@ -208,6 +229,7 @@ class Machine final : private YieldHook {
   size_t next_ = 0;
   bool running_ = false;
   bool concurrent_ = false;
+  bool stopping_ = false;  // a cycle is being begun: the world is stopped, whatever kind of cycle it becomes
   bool nested_ = false;
   Proc proc_ = 0;
   Host host_;
@@ -220,6 +242,8 @@ class Machine final : private YieldHook {
   uint32_t points_reached_ = 0;  // a bit for each yield point that an operation reached, not those of nested ones
   Watch watch_ = Watch::kUsual;
   Alternatives* alternatives_ = nullptr;
+  Claim claim_;
+  size_t freed_inside_ = 0;  // stacks that drain steps inside the one under way have freed
 };
 
 }  // namespace stackdrain

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -28,6 +29,7 @@ struct ModelGoroutine {
   uint32_t used = 0;
   uint32_t shrunk_cycle = 0;
   bool in_move = false;  // an operation that moves it is under way: only its old memory and its roots may be judged
+  bool parking = false;  // it is blocking, and must not be moved until it is through with that (D10)
 
   bool alive() const { return status != GoStatus::kDead; }
   // Distance from hi of the youngest frame's high end.
@@ -64,10 +66,23 @@ struct Model {
   std::array<uint32_t, kHeapSlots> heap_pages{};
   FlatSet<ModelRetired, kMaxRetired> shrunk;    // shrunk in this cycle: what the weak A2 watches
   FlatSet<ModelRetired, kMaxRetired> deferred;  // what the policy must hold back now (C1, C2, D8)
+  // Large stacks given up in mark that a policy which keeps them must use again, by log2 of their pages (C7).
+  std::array<uint32_t, 32> reserve{};
+  bool reserve_known = true;  // false once operations overlapped: which came first is not known
   size_t deferred_bytes = 0;
   size_t handed_off = 0;     // of the deferred: those that the pause left to drain steps
   uint64_t live_stacks = 0;  // includes what dead goroutines keep
   uint64_t live_bytes = 0;
+
+  // Has the stack a span of its own?
+  static bool large(Stack stack, const Location& span) { return size_t{span.pages} << kPageShift == stack.bytes(); }
+  uint32_t& reserve_of(Stack stack) {
+    return reserve[static_cast<size_t>(std::countr_zero(stack.bytes() >> kPageShift))];
+  }
+  void forget_reserve() {
+    reserve = {};
+    reserve_known = true;
+  }
 
   void reset() {
     for (ModelGoroutine& goroutine : goroutines) {
@@ -78,12 +93,14 @@ struct Model {
       goroutine.roots = {};
       goroutine.used = 0;
       goroutine.shrunk_cycle = 0;
-      goroutine.in_move = false;
+      goroutine.in_move = goroutine.parking = false;
     }
     heap = {};
     heap_pages = {};
     shrunk.clear();
     deferred.clear();
+    reserve = {};
+    reserve_known = true;
     deferred_bytes = handed_off = 0;
     live_stacks = live_bytes = 0;
   }

@@ -18,6 +18,7 @@ void run(ProgramView program, const PolicyRow& policy) {
   const Verdict& verdict = harness_machine().run(program, policy);
   if (!verdict.violated) return;
   print_finding(stderr, program, policy, verdict, harness_machine());
+  say_what_was_reached();
   std::abort();
 }
 
@@ -37,6 +38,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace stackdrain;
   static const PolicyRow* const chosen = chosen_policy();
+  note_input();
   const ProgramView program(data, size);
   if (chosen != nullptr) {
     run(program, *chosen);

@@ -37,8 +37,9 @@ constexpr FieldKindRow kFieldKinds[] = {
     words_row(kZeroedWords, "dirty or zeroed"),
     {'w', 0, 0, kPointWords.data(), kPointWords.size(), "a yield point"},
     words_row(kStatusWords, "run, syscall, park or unpark"),
+    {'w', 0, 0, kAnyPointWords.data(), kAnyPointWords.size(), "a yield point"},
 };
-static_assert(std::size(kFieldKinds) == static_cast<size_t>(FieldKind::kStatus) + 1);
+static_assert(std::size(kFieldKinds) == static_cast<size_t>(FieldKind::kAnyPoint) + 1);
 
 // Writes into a fixed buffer and never beyond it.
 class Writer {

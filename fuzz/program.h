@@ -53,6 +53,7 @@ enum class FieldKind : uint8_t {
   kZeroed,
   kPoint,
   kStatus,
+  kAnyPoint,
 };
 
 struct FieldKindRow {
@@ -78,12 +79,31 @@ inline constexpr std::string_view kRootWords[] = {"elem",    "selectdone", "pani
                                                   "context", "record5",    "record6", "record7"};
 inline constexpr std::string_view kZeroedWords[] = {"dirty", "zeroed"};
 inline constexpr std::string_view kStatusWords[] = {"run", "syscall", "park", "unpark"};
+// `at` can name the first yield points only; it had no room for more.
+inline constexpr size_t kAtPoints = 15;
 inline constexpr auto kPointWords = [] {
   std::array<std::string_view, 16> words{};
-  for (size_t i = 0; i < words.size(); ++i) words[i] = i < kYieldPoints.size() ? kYieldPoints[i].name : "point15";
+  for (size_t i = 0; i < words.size(); ++i) words[i] = i < kAtPoints ? kYieldPoints[i].name : "point15";
   return words;
 }();
-static_assert(kYieldPoints.size() == 15, "a new yield point takes the name point15 and a wider field is then needed");
+// `inside` names every yield point; what is not yet one has a word too, so that all bytes have a text.
+inline constexpr size_t kAnyPoints = 32;
+inline constexpr auto kSparePointNames = [] {
+  std::array<std::array<char, 7>, kAnyPoints> names{};
+  for (size_t i = 0; i < names.size(); ++i) {
+    names[i] = {'p', 'o', 'i', 'n', 't', static_cast<char>('0' + i / 10), static_cast<char>('0' + i % 10)};
+  }
+  return names;
+}();
+inline constexpr auto kAnyPointWords = [] {
+  std::array<std::string_view, kAnyPoints> words{};
+  for (size_t i = 0; i < words.size(); ++i) {
+    words[i] = i < kYieldPoints.size() ? kYieldPoints[i].name
+                                       : std::string_view(kSparePointNames[i].data(), kSparePointNames[i].size());
+  }
+  return words;
+}();
+static_assert(kYieldPoints.size() <= kAnyPoints);
 
 const FieldKindRow& field_row(FieldKind kind);
 
@@ -137,7 +157,10 @@ inline constexpr size_t kMaxFields = 7;
   X(kStatus, "status", "enters or leaves a system call, or the moment before waiting", SD_F(kGoroutine, 4),          \
     SD_F(kStatus, 2), SD_F(kSpare, 4))                                                                               \
   X(kRelease, "release", "the page heap gives its idle memory back to the system", SD_F(kSpare, 10))                 \
-  X(kQuiesce, "quiesce", "finishes the cycle and the drain; what must hold at rest is checked", SD_F(kSpare, 10))
+  X(kQuiesce, "quiesce", "finishes the cycle and the drain; what must hold at rest is checked", SD_F(kSpare, 10))    \
+  X(kInside, "inside", "as `at`, at any yield point; where a lock is held there, only what takes none runs",         \
+    SD_F(kAnyPoint, 5), SD_F(kCount, 2), SD_F(kSpare, 3))                                                            \
+  X(kLook, "look", "somebody reads the state of every page's span, without a lock", SD_F(kSpare, 10))
 
 enum class Op : uint8_t {
 #define X(id, name, help, ...) id,

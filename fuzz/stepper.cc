@@ -248,6 +248,11 @@ class StateHasher final : public WalkVisitor {
       if (held.pointer != 0) set_watched(held.pointer, held.at_load.generation);
     }
     end_set();
+    for (Proc proc = 0; proc < pool_.params().procs; ++proc) {
+      for (const Held& held : machine_.collector_.buffered(proc)) set_watched(held.pointer, held.at_load.generation);
+      end_set();
+    }
+    end_set();
   }
 
   void add_shrunk() {
@@ -275,6 +280,8 @@ class StateHasher final : public WalkVisitor {
       set(finalised(place_of(retired.stack.lo)) ^ sizes * 0x9e3779b97f4a7c15u);
     }
     end_set();
+    word(machine_.model_.reserve_known ? 1 : 0);
+    for (const uint32_t stacks : machine_.model_.reserve) word(stacks);
   }
 
   Stepper& stepper_;

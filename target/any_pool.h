@@ -102,6 +102,7 @@ struct SpanView {
   uintptr_t limit = 0;      // end of the last slot
   bool has_free_list = false;
   bool needs_zero = false;  // the memory may be non-zero
+  bool released = false;    // the memory was given back to the system
 };
 
 struct SlotView {
@@ -121,6 +122,7 @@ enum class WalkFault : uint8_t {
   kFreeList,     // a slot list leaves its span, is misaligned, cyclic or of the wrong length (B3)
   kCacheSize,    // a cache's byte count is not its length times the slot (B4)
   kDeferred,     // the deferred set is cyclic, or its count or bytes are wrong (C2)
+  kDescriptor,   // a descriptor changed after it was merged away (F6)
 };
 inline constexpr std::string_view kWalkFaultNames[] = {"spans do not tile the arena",
                                                        "a page maps to the wrong span",
@@ -129,7 +131,8 @@ inline constexpr std::string_view kWalkFaultNames[] = {"spans do not tile the ar
                                                        "a span list's links are not symmetric",
                                                        "a slot list is damaged",
                                                        "a cache's size is not its length times the slot",
-                                                       "the deferred set is damaged"};
+                                                       "the deferred set is damaged",
+                                                       "a descriptor changed after it was merged away"};
 
 // Receives a walk: all spans in address order, then every slot that is not live, then faults as they are met. A walk
 // ends in bounded steps however damaged the pool is.
@@ -184,6 +187,9 @@ class AnyPool {
   virtual Stack allocate(Proc proc, size_t bytes) = 0;
   virtual void free(Proc proc, Stack stack) = 0;
   virtual void retire(Proc proc, Stack stack, RetireWhy why) = 0;
+  // Shrinks a stack where it is, world stopped: frees its lower half, to which nothing points, at once; the upper half.
+  // Empty: not this stack, or not this pool; then a shrink copies.
+  virtual Stack halve(Stack stack) = 0;
   // Empties proc's cache into the pool.
   virtual void flush_cache(Proc proc) = 0;
   virtual void begin_cycle(CycleKind kind) = 0;
@@ -216,6 +222,10 @@ class PoolBox final : public AnyPool {
   Stack allocate(Proc proc, size_t bytes) override { return pool_.allocate(proc, bytes); }
   void free(Proc proc, Stack stack) override { pool_.free(proc, stack); }
   void retire(Proc proc, Stack stack, RetireWhy why) override { pool_.retire(proc, stack, why); }
+  Stack halve([[maybe_unused]] Stack stack) override {
+    if constexpr (requires { pool_.halve(stack); }) return pool_.halve(stack);
+    return {};
+  }
   void flush_cache(Proc proc) override { pool_.flush_cache(proc); }
   void begin_cycle(CycleKind kind) override { pool_.begin_cycle(kind); }
   void end_mark() override { pool_.end_mark(); }

@@ -8,6 +8,7 @@ namespace stackdrain {
 void Collector::reset(AnyPool& pool) {
   pool_ = &pool;
   held_ = {};
+  for (WriteBuffer& buffer : buffers_) buffer.count = 0;
   next_job_.store(0, std::memory_order_relaxed);
   bad_pointers_.store(0, std::memory_order_relaxed);
   objects_marked_.store(0, std::memory_order_relaxed);
@@ -25,9 +26,15 @@ void Collector::begin(CycleKind kind) {
   held_ = {};
   next_job_.store(0, std::memory_order_relaxed);
   phase_ = Phase::kMark;
+  judge_all_buffered();  // empty, but for the planted defect
   pool_->begin_cycle(kind);
-  if (!kind.concurrent) return;
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+  if (flushes_as_job()) return;
+  flush_caches();
+}
+
+void Collector::flush_caches() {
+  const int procs = pool_->params().procs - (planted(Defect::kFlushOffByOne) ? 1 : 0);
+  for (Proc proc = 0; proc < procs; ++proc) pool_->flush_cache(proc);
 }
 
 JobResult Collector::run_next_job(int marker) {
@@ -41,9 +48,9 @@ JobResult Collector::run_next_job(int marker) {
   result.ran = true;
   if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
     mark_heap_roots(marker, job);
-  } else if (!kind_.concurrent) {
-    for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
-    result.flushed = true;
+  } else if (flushes_as_job()) {
+    flush_caches();
+    result.flushed = !kind_.concurrent;
   }
   return result;
 }
@@ -70,6 +77,13 @@ void Collector::mark_heap_roots(int marker, uint32_t share) {
     if (heap_roots_[i] == 0) continue;
     judge(marker, {heap_roots_[i], UINT32_MAX, RootKind::kElem, {}});
   }
+  if (static_cast<RootJob>(share) != RootJob::kSpecials) return;
+  for (const Goroutine& goroutine : goroutines_) {
+    for (size_t word = 0; word < Goroutine::kCachedWords; ++word) {
+      const uintptr_t pointer = goroutine.cached_record(word);
+      if (pointer != 0) judge(marker, {pointer, goroutine.id(), RootKind::kElem, {}});
+    }
+  }
 }
 
 // Every pointer in the goroutine's frames: LOAD and RESOLVE at once, as a marker does for the stack it has in hand.
@@ -79,6 +93,24 @@ void Collector::scan(int marker, const Goroutine& goroutine) {
           {Goroutine::read(Goroutine::word_at(link, FrameWord::kSlot)), goroutine.id(), RootKind::kContext, {}});
     judge(marker, {link, goroutine.id(), RootKind::kContext, {}});
   }
+}
+
+void Collector::note_write(Proc proc, uint32_t goroutine, RootKind kind) {
+  if (phase_ != Phase::kMark || !kind_.concurrent) return;
+  const uintptr_t pointer = goroutines_[goroutine].root(kind);
+  if (pointer == 0) return;
+  WriteBuffer& buffer = buffers_[static_cast<size_t>(proc)];
+  if (buffer.count == kBufferedWrites) judge_buffered(buffer);
+  buffer.pointers[buffer.count++] = {pointer, goroutine, kind, pool_->locate(pointer)};
+}
+
+void Collector::judge_buffered(WriteBuffer& buffer) {
+  for (size_t i = 0; i < buffer.count; ++i) judge(0, buffer.pointers[i]);
+  buffer.count = 0;
+}
+
+void Collector::judge_all_buffered() {
+  for (WriteBuffer& buffer : buffers_) judge_buffered(buffer);
 }
 
 bool Collector::load(int marker, uint32_t goroutine, RootKind kind) {
@@ -110,6 +142,7 @@ Resolved Collector::judge(int marker, const Held& held) {
 
 void Collector::end_mark() {
   STACKDRAIN_CHECK(phase_ == Phase::kMark, "end_mark ends a mark phase");
+  if (!planted(Defect::kPointerBufferedAcrossFree)) judge_all_buffered();
   phase_ = Phase::kMarked;
   pool_->end_mark();
 }

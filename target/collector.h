@@ -5,6 +5,10 @@
 //                   │            claim it; dead: give its kept stack back; else shrink it, then scan it
 //                   └ load(m, g, kind): a marker LOADs a heap record's word; resolve(m): it judges what it holds
 //
+// While mutators run during a mark, the write barrier buffers each pointer that a mutator writes into a record, by
+// processor, unlooked at; a full buffer is judged by its owner, and end_mark judges what is left before anything is
+// freed (Go: wbBuf, #29362).
+//
 // The bad-pointer check (RESOLVE): Stack is ignored, InUse is marked, Free, Dead or unmapped is a bad pointer: counted
 // and kept, never fatal here. The collector stops and starts no threads; who calls it has (see benchmarks/world). In a
 // concurrent cycle the caches are flushed by begin, while the world is still stopped, because afterwards their owners
@@ -21,6 +25,7 @@
 #include <span>
 
 #include "target/any_pool.h"
+#include "target/defects.h"
 #include "target/goroutine.h"
 
 namespace stackdrain {
@@ -84,6 +89,14 @@ class Collector {
   // LOAD; false if the record holds nothing or the marker still holds a pointer.
   bool load(int marker, uint32_t goroutine, RootKind kind);
   Resolved resolve(int marker);
+  // The write barrier: a mutator on `proc` wrote the record. Does nothing unless it runs during a mark. By proc's
+  // owner.
+  void note_write(Proc proc, uint32_t goroutine, RootKind kind);
+  // What the write barrier has buffered on `proc`.
+  std::span<const Held> buffered(Proc proc) const {
+    const WriteBuffer& buffer = buffers_[static_cast<size_t>(proc)];
+    return std::span(buffer.pointers).first(buffer.count);
+  }
   // World stopped, all markers done. The policy's part of the pause is in here.
   void end_mark();
   void restart();
@@ -99,14 +112,26 @@ class Collector {
   bool jobs_left() const { return next_job_.load(std::memory_order_relaxed) < kFixedJobs + goroutines_.size(); }
 
  private:
+  static constexpr size_t kBufferedWrites = 8;
+  struct WriteBuffer {
+    std::array<Held, kBufferedWrites> pointers;
+    size_t count = 0;
+  };
+
+  void judge_buffered(WriteBuffer& buffer);
+  void judge_all_buffered();
   void scan(int marker, const Goroutine& goroutine);
   Resolved judge(int marker, const Held& held);
   void mark_heap_roots(int marker, uint32_t share);
+  void flush_caches();
+  // Else the caches are flushed by begin, while the world is still stopped.
+  bool flushes_as_job() const { return !kind_.concurrent || planted(Defect::kCacheUsedWhileFlushed); }
 
   AnyPool* pool_;
   std::span<Goroutine> goroutines_;
   std::span<const uintptr_t> heap_roots_;
   std::array<Held, kMaxMarkers> held_;
+  std::array<WriteBuffer, kMaxProcs> buffers_;
   std::atomic<uint32_t> next_job_{0};
   std::atomic<uint64_t> bad_pointers_{0};
   std::atomic<uint64_t> objects_marked_{0};

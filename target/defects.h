@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -44,6 +45,50 @@ namespace stackdrain {
   X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3")                   \
   X(kShrinkSkippedWhileHeld, "shrink-skipped-while-held", "-",                                                         \
     "a marker skips a shrink while stacks are deferred: what a program sees depends on the policy", "G2")              \
+  X(kElemYield, "elem-yield", "#13169 e410a527b2",                                                                     \
+    "a sender yields between reading elem and writing through it, unannounced; a shrink moves the stack", "D6")        \
+  X(kStaleStatusCas, "stale-status-cas", "#9186 2b62e1eaec", "a status is read once and compared with for ever",       \
+    "F4 D5")                                                                                                           \
+  X(kControlWordReadTwice, "control-word-read-twice", "71559a6ffd",                                                    \
+    "the status that was judged and the status that is claimed are two reads", "D10 D5")                               \
+  X(kParkingFlagLate, "parking-flag-late", "#40641 eb3c6a93c3",                                                        \
+    "a goroutine counts as waiting before it says that it must not be moved yet", "D10 D6")                            \
+  X(kPreemptedInCachePush, "preempted-in-cache-push", "#15853 6a86dbe75f",                                             \
+    "the processor is read again between linking a stack and storing the head", "B1 B4 E2 F2")                         \
+  X(kCacheUsedWhileFlushed, "cache-used-while-flushed", "d6d7170de4",                                                  \
+    "a cache is flushed by a marker while its processor runs", "B1 B4 B5 B3 E2")                                       \
+  X(kFreeBeforeMetadata, "free-before-metadata", "#11617 cc8f544198",                                                  \
+    "a span is freed, and then its metadata is cleared", "A1 A7 B7")                                                   \
+  X(kStatePublishedEarly, "state-published-early", "#35541 c53b2bdb35",                                                \
+    "a span's state is visible before its metadata", "A8")                                                             \
+  X(kTouchMergedDescriptor, "touch-merged-descriptor", "e604c6e293",                                                   \
+    "a descriptor is written after it was merged away", "F6 A6")                                                       \
+  X(kLargeNotReusable, "large-not-reusable", "#11466 #13552 0cbf8d13a7",                                               \
+    "a large stack that waits for the end of mark can't be used again in the cycle", "C7 E7")                          \
+  X(kWrongFrameMap, "wrong-frame-map", "cfb347fc0a", "the youngest frame is adjusted by a map without its pointer",    \
+    "D2")                                                                                                              \
+  X(kOnePastTheEnd, "one-past-the-end", "3193c71c5b", "elem points one past the end of the frame that it is in",       \
+    "D4 D1")                                                                                                           \
+  X(kFlushOffByOne, "flush-off-by-one", "#27997", "the last processor's cache is not flushed for the cycle", "B5")     \
+  X(kOsAttributeAsymmetric, "os-attribute-asymmetric", "#26142",                                                       \
+    "memory given back to the system is not taken back when its span is issued", "E5")                                 \
+  X(kFreePathBySize, "free-path-by-size", "#7490 1a89e6388c",                                                          \
+    "what becomes of a freed block is decided by its size alone: a heap block of a slot's size goes into a cache",     \
+    "B1 B2 E3")                                                                                                        \
+  X(kSplitKeepsOldList, "split-keeps-old-list", "#7544 8d321625fd",                                                    \
+    "the half that an in-place shrink keeps is left on a list of what it was", "A4 A5 A6 B1")                          \
+  X(kElemKeptInCachedRecord, "elem-kept-in-cached-record", "b02450da02",                                               \
+    "a channel record keeps its elem when it goes back to the cache of records", "D1 A3")                              \
+  X(kStaleLinkInCachedRecord, "stale-link-in-cached-record", "#9110",                                                  \
+    "a select's record keeps its selectdone when it goes back to the cache of records", "D1 A3")                       \
+  X(kPointerBufferedAcrossFree, "pointer-buffered-across-free", "#29362 5372257e60",                                   \
+    "pointers that the write barrier buffered are not looked at before the mark ends", "A3")                           \
+  X(kGrowthLimitOnDelta, "growth-limit-on-delta", "5daffee17f",                                                        \
+    "the largest stack is compared with what a growth adds, not with what comes of it", "D3")                          \
+  X(kLastOutByClaim, "last-out-by-claim", "39380e8e01",                                                                \
+    "who takes the last stacks of a drain thinks it is the last one out, while they are still in hand", "F7 C3")       \
+  X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read", "C5 B1 C3 A4 E2")           \
+  X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3")                          \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \
     "C3 C2 B1 A4 E2")                                                                                                  \
   X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")    \
@@ -51,6 +96,9 @@ namespace stackdrain {
   X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                           \
   X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")             \
   X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "A5 C2 B2 B1")         \
+  X(kQ9LockHeldIntoFree, "Q9", "lock-held-into-free", "the drain calls free under the lock that free takes", "F1 F4")  \
+  X(kThreeLockCycle, "three-lock-cycle", "#9174",                                                                      \
+    "a drain takes one order's lock after the other and gives none back, in the order of its stacks", "F1")            \
   X(kQ10BudgetNeverResumes, "Q10", "budget-never-resumes", "what a budgeted drain left is forgotten", "C3 C8 C2 E2")   \
   X(kQ11LateWriteOverLinks, "Q11", "late-write-over-links", "the dead stack is filled after its links were written",   \
     "A5 C2")                                                                                                           \
@@ -78,8 +126,12 @@ inline constexpr std::array kDefects = {
 #if STACKDRAIN_DEFECTS
 // The defect that is on, for the whole process; set before a pool is used.
 inline Defect planted_defect = Defect::kNone;
+// How often its site was come by: the scoreboard tells a defect that was not reached from one that was not seen.
+inline std::atomic<uint64_t> planted_reached{0};
 inline bool planted(Defect defect) {
-  return planted_defect == defect;
+  if (planted_defect != defect) return false;
+  planted_reached.fetch_add(1, std::memory_order_relaxed);
+  return true;
 }
 #else
 constexpr bool planted(Defect) {

@@ -9,6 +9,8 @@ namespace stackdrain {
 namespace {
 
 constexpr size_t kLine = 64;
+// A status that changes under a copier's hands this often is left alone; the next cycle comes.
+constexpr int kClaimTries = 64;
 
 uint64_t& word(uintptr_t address) {
   return *reinterpret_cast<uint64_t*>(address);
@@ -33,9 +35,11 @@ void Goroutine::reset(uint32_t id) {
   stack_ = {};
   sp_ = frame_ = 0;
   clear_roots();
+  for (auto& pointer : cached_record_) pointer.store(0, std::memory_order_relaxed);
   status_.store(GoStatus::kDead, std::memory_order_relaxed);
   observers_.store(0, std::memory_order_relaxed);
   scanned_cycle_.store(0, std::memory_order_relaxed);
+  parking_.store(false, std::memory_order_relaxed);
   shrunk_cycle_ = 0;
   id_ = id;
   generation_ = 0;
@@ -133,19 +137,29 @@ bool Goroutine::ret() {
 // Takes the goroutine out of everybody's hands for a move. A send that is under way is let finish (D6).
 //
 // Copier and sender each announce themselves and then look for the other (status | observers), so at least one sees the
-// other only if all four accesses are in one total order: sequential consistency, the store-buffering pattern.
+// other only if all four accesses are in one total order: sequential consistency, the store-buffering pattern. When the
+// status changes between reading and claiming it is read again, and judged again.
 bool Goroutine::claim_for_copy(GoStatus& was) {
-  was = status();
-  if (was != GoStatus::kRunning && was != GoStatus::kWaiting) return false;
-  if (!status_.compare_exchange_strong(was, GoStatus::kCopying, std::memory_order_seq_cst)) return false;
-  if (observers_.load(std::memory_order_seq_cst) == 0) return true;
-  set_status(was);
+  for (int tries = 0; tries < kClaimTries; ++tries) {
+    if (tries == 0 || !planted(Defect::kStaleStatusCas)) was = status();
+    if (was != GoStatus::kRunning && was != GoStatus::kWaiting) return false;
+    yield_point(Yield::kClaim);
+    if (planted(Defect::kControlWordReadTwice)) was = status();
+    GoStatus seen = was;
+    if (!status_.compare_exchange_strong(seen, GoStatus::kCopying, std::memory_order_seq_cst)) continue;
+    // The status that was claimed was published after parking_, so an unfinished block() shows here.
+    const bool parking = parking_.load(std::memory_order_acquire);
+    if (!parking && observers_.load(std::memory_order_seq_cst) == 0) return true;
+    set_status(was);
+    return false;
+  }
   return false;
 }
 
 bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
   GoStatus was;
-  if (new_bytes > pool.params().max_stack_bytes || !claim_for_copy(was)) return false;
+  const size_t limited = planted(Defect::kGrowthLimitOnDelta) ? new_bytes - stack_.bytes() : new_bytes;
+  if (limited > pool.params().max_stack_bytes || !claim_for_copy(was)) return false;
   const Stack fresh = pool.allocate(proc, new_bytes);
   if (fresh) copy(pool, proc, fresh, RetireWhy::kGrown, marking);
   set_status(was);
@@ -163,20 +177,30 @@ ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
   if (planted(Defect::kShrinkSkippedWhileHeld) && pool.stats().held_stacks != 0) return ShrinkResult::kRefused;
   GoStatus was;
   if (!claim_for_copy(was)) return ShrinkResult::kRefused;
-  const Stack fresh = pool.allocate(kNoProc, bytes / 2);
-  if (fresh) {
-    shrunk_cycle_ = cycle;
-    copy(pool, kNoProc, fresh, RetireWhy::kShrunk, true);
-  }
+  const bool shrunk = halve(pool);
+  if (shrunk) shrunk_cycle_ = cycle;
   if (!planted(Defect::kStatusNotRestored)) set_status(was);
-  return fresh ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
+  return shrunk ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
+}
+
+// Where it is, if the pool can; else by a copy. False without memory.
+bool Goroutine::halve(AnyPool& pool) {
+  if (const Stack upper = pool.halve(stack_)) {
+    stack_ = upper;
+    write_canary();
+    return true;
+  }
+  const Stack fresh = pool.allocate(kNoProc, stack_.bytes() / 2);
+  if (fresh) copy(pool, kNoProc, fresh, RetireWhy::kShrunk, true);
+  return static_cast<bool>(fresh);
 }
 
 void Goroutine::adjust_frames(const Stack& from, uintptr_t delta) {
   for (uintptr_t link = frame_; link != 0;) {
     const uintptr_t caller = word(link);
     uint64_t& slot = word(word_at(link, FrameWord::kSlot));
-    if (from.contains(slot)) slot += delta;
+    const bool scalar = planted(Defect::kWrongFrameMap) && link == frame_;
+    if (from.contains(slot) && !scalar) slot += delta;
     if (caller != 0) word(link) = caller + delta;
     link = caller;
   }
@@ -211,13 +235,27 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
 
 void Goroutine::block(WaitKind wait) {
   const bool channel = wait != WaitKind::kSleep;
-  if (channel) set_root(RootKind::kElem, word_at(frame_, FrameWord::kValue));
+  if (!planted(Defect::kParkingFlagLate)) parking_.store(true, std::memory_order_relaxed);
+  const uintptr_t elem =
+      planted(Defect::kOnePastTheEnd) ? frame_ + sizeof(uint64_t) : word_at(frame_, FrameWord::kValue);
+  if (channel) set_root(RootKind::kElem, elem);
   if (wait == WaitKind::kSelect) set_root(RootKind::kSelectDone, word_at(frame_, FrameWord::kSelectDone));
   set_root(RootKind::kContext, frame_);
   set_status(GoStatus::kWaiting);
+  yield_point(Yield::kPark);
+  parking_.store(false, std::memory_order_release);
+}
+
+// The wait's SudoG goes back to the cache of records.
+void Goroutine::give_record_back() {
+  const uintptr_t elem = planted(Defect::kElemKeptInCachedRecord) ? root(RootKind::kElem) : 0;
+  const uintptr_t selectdone = planted(Defect::kStaleLinkInCachedRecord) ? root(RootKind::kSelectDone) : 0;
+  cached_record_[0].store(elem, std::memory_order_release);
+  cached_record_[1].store(selectdone, std::memory_order_release);
 }
 
 void Goroutine::clear_wait() {
+  give_record_back();
   for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) set_root(kind, 0);
 }
 
@@ -244,7 +282,8 @@ void Goroutine::wake_observed() {
 }
 
 bool Goroutine::send(uint64_t value) {
-  observers_.fetch_add(1, std::memory_order_seq_cst);
+  const uint32_t announced = planted(Defect::kElemYield) ? 0 : 1;
+  observers_.fetch_add(announced, std::memory_order_seq_cst);
   const bool waiting = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting;
   const uintptr_t elem = waiting || planted(Defect::kPublishBeforeCopy) ? root(RootKind::kElem) : 0;
   if (elem != 0) {
@@ -252,7 +291,7 @@ bool Goroutine::send(uint64_t value) {
     word(elem) = value;
     if (waiting) wake_observed();
   }
-  observers_.fetch_sub(1, std::memory_order_acq_rel);
+  observers_.fetch_sub(announced, std::memory_order_acq_rel);
   return elem != 0;
 }
 

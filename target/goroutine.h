@@ -8,6 +8,9 @@
 //                           Syscall                         Parking
 //     Running or Waiting ──(copier claims)──▶ Copying ──(restored, D5)──▶ what it was
 //
+// A goroutine that blocks counts as Waiting a moment before it is through with it (Go: the park commit); until then
+// `parking_` keeps copiers away (D10). It is set before the status and cleared last.
+//
 // A frame, from its high end (the stack grows down):
 //     [-1] link: address of the caller's link word (the saved base pointer chain), 0 in the oldest frame    pointer
 //     [-2] size of the frame in bytes                                                                        word
@@ -19,7 +22,9 @@
 // the same distance from hi wherever the stack lies.
 //
 // Heap records that point into the own stack (roots): a SudoG's elem and selectdone, a panic's and a defer's record,
-// the saved context's base pointer. They are atomic words: a marker LOADs them without a lock.
+// the saved context's base pointer. They are atomic words: a marker LOADs them without a lock. After a wait its SudoG
+// goes back to a processor's cache of records, an object in the heap like any other, which markers scan: it must not
+// keep its pointers (D1).
 //
 // copy() moves a stack: alloc | adjust (frame words, records) | copy | swap | free-or-retire, with a yield point after
 // each, in the seed's order. A goroutine is claimed for the move, and who writes through elem (send) is an observer:
@@ -126,6 +131,10 @@ class Goroutine {
   uintptr_t youngest_link() const { return frame_; }  // address of the youngest frame's link word
   uintptr_t root(RootKind kind) const { return roots_[static_cast<size_t>(kind)].load(std::memory_order_acquire); }
 
+  // What the record of its last wait points at in the cache of records.
+  uintptr_t cached_record(size_t word) const { return cached_record_[word].load(std::memory_order_acquire); }
+  static constexpr size_t kCachedWords = 2;  // elem, selectdone
+
   // A frame's word, given the address of its link word.
   static uintptr_t word_at(uintptr_t link, FrameWord word) {
     return link - (static_cast<size_t>(word) - 1) * sizeof(uint64_t);
@@ -137,12 +146,14 @@ class Goroutine {
   bool fits(size_t frame_bytes, size_t guard) const { return sp_ - stack_.lo >= frame_bytes + guard; }
   static void give_back(AnyPool& pool, Proc proc, Stack stack, RetireWhy why, bool marking);
   void copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool retire);
+  bool halve(AnyPool& pool);
   void adjust_frames(const Stack& from, uintptr_t delta);
   void adjust_roots(const Stack& from, uintptr_t delta);
   void push_frame(size_t bytes);
   void write_canary() const;
   void clear_roots();
   void clear_wait();
+  void give_record_back();
   void wake_observed();
   void set_root(RootKind kind, uintptr_t value) {
     roots_[static_cast<size_t>(kind)].store(value, std::memory_order_release);
@@ -152,9 +163,11 @@ class Goroutine {
   uintptr_t sp_ = 0;
   uintptr_t frame_ = 0;
   std::array<std::atomic<uintptr_t>, kRootKinds> roots_{};
+  std::array<std::atomic<uintptr_t>, kCachedWords> cached_record_{};
   std::atomic<GoStatus> status_{GoStatus::kDead};
   std::atomic<uint32_t> observers_{0};  // remote writers between reading elem and their last use of it
   std::atomic<uint32_t> scanned_cycle_{0};
+  std::atomic<bool> parking_{false};  // counts as waiting, and is not through with blocking
   uint32_t shrunk_cycle_ = 0;
   uint32_t id_ = 0;
   uint32_t generation_ = 0;

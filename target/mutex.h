@@ -1,10 +1,16 @@
 // Mutex: std::mutex behind clang's thread-safety annotations.
 //
 // Every lock of target is one of these, so that "which lock guards what" is checked by the compiler (clang,
-// -Wthread-safety) and by TSan, which sees std::mutex through its interceptors.
+// -Wthread-safety) and by TSan, which sees std::mutex through its interceptors. In builds with STACKDRAIN_YIELDS a
+// harness can watch which lock its thread takes while it holds which others (LockHook), and a lock that the thread
+// holds already is then told and not waited for.
 #pragma once
 
 #include <mutex>
+
+#ifndef STACKDRAIN_YIELDS
+#define STACKDRAIN_YIELDS 0
+#endif
 
 #if defined(__clang__)
 #define STACKDRAIN_ANNOTATION(x) __attribute__((x))
@@ -23,10 +29,43 @@
 
 namespace stackdrain {
 
+// Who watches a thread's locks. Installed per thread.
+class LockHook {
+ public:
+  // The thread is about to wait for the lock; false: it holds it already, so it must not.
+  virtual bool acquires(const void* mutex) = 0;
+  // False: it still holds it, from an outer acquire.
+  virtual bool releases(const void* mutex) = 0;
+
+ protected:
+  ~LockHook() = default;
+};
+
+#if STACKDRAIN_YIELDS
+inline thread_local LockHook* lock_hook = nullptr;
+inline bool may_lock(const void* mutex) {
+  return lock_hook == nullptr || lock_hook->acquires(mutex);
+}
+inline bool may_unlock(const void* mutex) {
+  return lock_hook == nullptr || lock_hook->releases(mutex);
+}
+#else
+constexpr bool may_lock(const void*) {
+  return true;
+}
+constexpr bool may_unlock(const void*) {
+  return true;
+}
+#endif
+
 class SD_CAPABILITY("mutex") Mutex {
  public:
-  void lock() SD_ACQUIRE() { mutex_.lock(); }
-  void unlock() SD_RELEASE() { mutex_.unlock(); }
+  void lock() SD_ACQUIRE() SD_NO_ANALYSIS {
+    if (may_lock(this)) mutex_.lock();
+  }
+  void unlock() SD_RELEASE() SD_NO_ANALYSIS {
+    if (may_unlock(this)) mutex_.unlock();
+  }
 
  private:
   std::mutex mutex_;

@@ -61,6 +61,7 @@ Span* PageHeap::new_descriptor() {
 }
 
 void PageHeap::drop_descriptor(Span* span) {
+  span->needs_zero = span->released = false;
   span->state.store(SpanState::kDead, std::memory_order_release);
   span->next = spare_;
   spare_ = span;
@@ -144,6 +145,8 @@ void PageHeap::issue(Span* span, SpanUse use) {
   const uint32_t pages = span->page_count();
   const uintptr_t base = base_of(*span);
   const bool stack = use.state == SpanState::kStack;
+  if (planted(Defect::kStatePublishedEarly)) span->state.store(use.state, std::memory_order_release);
+  yield_point(Yield::kIssue);
   span->order = use.order;
   span->free_list = 0;
   span->out = span->given_units = 0;
@@ -153,7 +156,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
     span->limit = stack ? base + size_t{span->capacity} * use.slot_bytes : base + bytes_of(pages);
   }
   span->generation.store(++generation_, std::memory_order_relaxed);
-  if (span->released) {
+  if (span->released && !planted(Defect::kOsAttributeAsymmetric)) {
     accounts_.released_bytes -= bytes_of(pages);
     span->released = false;
   }
@@ -196,6 +199,7 @@ void PageHeap::merge_and_list(Span* span) {
     first = std::min(first, neighbour->first());
     pages += neighbour->page_count();
     drop_descriptor(neighbour);
+    if (planted(Defect::kTouchMergedDescriptor)) neighbour->needs_zero = true;
   };
   if (first > 0) {
     Span* left = arena_.spans() + arena_.page_map()[first - 1].load(std::memory_order_relaxed);
@@ -213,6 +217,15 @@ void PageHeap::merge_and_list(Span* span) {
   insert_free(span);
 }
 
+void PageHeap::clear_metadata(Span& span) {
+  if (!planted(Defect::kFreelistKept)) span.free_list = 0;
+  span.order = kNoOrder;
+  span.slot_bytes = 0;
+  span.capacity = span.out = span.given_units = 0;
+  if (!planted(Defect::kStaleSpanLimit)) span.limit = 0;
+  span.generation.store(0, std::memory_order_relaxed);
+}
+
 // Takes a span's bytes out of its account and its metadata back; it is not yet Free.
 void PageHeap::withdraw(Span* span) {
   const bool stack = span->current() == SpanState::kStack;
@@ -220,11 +233,7 @@ void PageHeap::withdraw(Span* span) {
   const uint64_t bytes = bytes_of(span->page_count());
   asan_poison(base_of(*span), bytes);
   if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
-  if (!planted(Defect::kFreelistKept)) span->free_list = 0;
-  span->order = kNoOrder;
-  span->slot_bytes = 0;
-  span->capacity = span->out = span->given_units = 0;
-  if (!planted(Defect::kStaleSpanLimit)) span->limit = 0;
+  clear_metadata(*span);
   accounts_.stack_spans_released += stack ? 1 : 0;
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) -= bytes;  // the size before merging (E4)
   accounts_.idle_bytes += bytes;
@@ -239,6 +248,31 @@ void PageHeap::free(Span* span) {
   withdraw(span);
   merge_and_list(span);
   if (planted(Defect::kMergedSizeAccounted)) account -= bytes_of(span->page_count()) - bytes;
+}
+
+// The range is written as (first, pages) and read as (pages, first): a reader in between sees the upper half's first
+// page with the whole's count, which only reaches beyond what it asks about; never the whole's first page with the
+// half's count, which would leave its page out.
+void PageHeap::free_lower_half(Span* span) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  const uint32_t first = span->first();
+  const uint32_t half = span->page_count() / 2;
+  Span* lower = new_descriptor();
+  lower->first_page.store(first, std::memory_order_relaxed);
+  lower->pages.store(half, std::memory_order_relaxed);
+  lower->needs_zero = true;
+  lower->released = false;
+  clear_metadata(*lower);
+  span->first_page.store(first + half, std::memory_order_release);
+  span->pages.store(half, std::memory_order_release);
+  span->slot_bytes = static_cast<uint32_t>(bytes_of(half));
+  asan_poison(base_of(*lower), bytes_of(half));
+  accounts_.stack_bytes -= bytes_of(half);
+  accounts_.idle_bytes += bytes_of(half);
+  merge_and_list(lower);
+  if (planted(Defect::kSplitKeepsOldList)) list_for(half * 2).push_front(span, SpanList::kHeapFree);
 }
 
 void PageHeap::free_ascending(Span* chain) {
@@ -288,7 +322,8 @@ Span* PageHeap::span_of(uintptr_t address) const {
   const uint32_t index = arena_.page_map()[page].load(std::memory_order_acquire);
   if (index == 0) return nullptr;
   Span* span = arena_.spans() + index;
-  return page - span->first() < span->page_count() ? span : nullptr;
+  const uint32_t pages = span->pages.load(std::memory_order_acquire);  // before first(): see free_lower_half
+  return page - span->first() < pages ? span : nullptr;
 }
 
 Location PageHeap::locate(uintptr_t address) const {
@@ -321,6 +356,7 @@ SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
   view.limit = span.limit;
   view.has_free_list = span.has_free_slot();
   view.needs_zero = span.needs_zero;
+  view.released = span.released;
   return view;
 }
 
@@ -351,6 +387,7 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     page += span.page_count();
   }
   walk_free_lists(visitor);
+  walk_spare(visitor);
   if (visitor.wants_hidden()) tell_hidden(visitor);
 }
 
@@ -373,6 +410,18 @@ void PageHeap::tell_hidden(WalkVisitor& visitor) const {
   }
   for (const Span* span = spare_; span != nullptr; span = span->next) {
     if (span->limit != 0 || span->free_list != 0) visitor.hidden((span->limit - arena_.base()) | 3);
+  }
+}
+
+void PageHeap::walk_spare(WalkVisitor& visitor) const {
+  uint32_t steps = 0;
+  for (const Span* span = spare_; span != nullptr; span = span->next) {
+    const bool untouched = span->current() == SpanState::kDead && span->order == kNoOrder && span->slot_bytes == 0 &&
+                           span->out == 0 && span->capacity == 0 && !span->needs_zero && !span->released;
+    if (!untouched || ++steps > descriptors_used_) {
+      visitor.fault(WalkFault::kDescriptor, base_of(*span));
+      return;
+    }
   }
 }
 

@@ -9,6 +9,10 @@
 // to. An interior page of a Free span may still name a descriptor that was merged away and recycled, so locate() also
 // checks the descriptor's range.
 //
+// A merged-away descriptor keeps its range and nothing else, and nobody writes to it before it is taken again (F6).
+// A Free or Dead descriptor's generation is 0, so that a reader without a lock who sees Stack or InUse with generation
+// 0 saw a state before its metadata (A8).
+//
 // Invariants: A6 (tiling, no two adjacent Free spans, map), A7 (all metadata set on each issue), A8 (metadata before
 // the state), A9 (needs_zero), E1, E4, E5. Source: Go commit 91e8554b8b, mheap.c, in our own words.
 #pragma once
@@ -58,6 +62,10 @@ class PageHeap {
   // The same for a chain of spans by `next`, in ascending addresses and on no list, under one hold of the lock; spans
   // that touch become one before they are merged with what is around them. Thread-safe.
   void free_ascending(Span* chain) SD_EXCLUDES(mutex_);
+  // Keeps the upper half of a large stack's span, under the same descriptor and generation, and frees the lower. The
+  // bytes must be two pages at least. Thread-safe; who reads the upper half's span without a lock finds it all the
+  // time.
+  void free_lower_half(Span* span) SD_EXCLUDES(mutex_);
   // Gives all idle memory back to the system; the bytes newly released. Thread-safe.
   uint64_t release_idle() SD_EXCLUDES(mutex_);
 
@@ -74,6 +82,8 @@ class PageHeap {
 
   Arena& arena() const { return arena_; }
   uintptr_t base_of(const Span& span) const { return arena_.address_of(span.first()); }
+  // What a Free span has: no order, slots, free list, limit.
+  static void clear_metadata(Span& span);
   static SpanView view_of(const Span& span, uintptr_t base);
 
  private:
@@ -94,6 +104,7 @@ class PageHeap {
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
   void walk_free_lists(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   void tell_hidden(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
+  void walk_spare(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   void walk_map(const Span& span, WalkVisitor& visitor) const;
 
   Arena& arena_;

@@ -29,7 +29,12 @@ struct CacheList {
   size_t bytes = 0;
 
   void push(uintptr_t lo, size_t slot_bytes) {
-    link_of(lo) = head;
+    link(lo);
+    store_head(lo, slot_bytes);
+  }
+  // The two halves of push: between them a goroutine must stay on its processor.
+  void link(uintptr_t lo) const { link_of(lo) = head; }
+  void store_head(uintptr_t lo, size_t slot_bytes) {
     head = lo;
     bytes += slot_bytes;
   }

@@ -116,11 +116,18 @@ void ReferencePool::release(Proc proc, Stack stack) {
     return;
   }
   CacheList& list = cache->lists[static_cast<size_t>(order)];
+  push_cached(proc, list, stack.lo, order);
+}
+
+void ReferencePool::push_cached(Proc proc, CacheList& list, uintptr_t lo, int order) {
   if (list.bytes >= kCacheCapBytes && !planted(Defect::kCacheUnbounded)) [[unlikely]] {
     yield_point(Yield::kCacheRelease);
     release_down_to(list, order, kCacheFillBytes);
   }
-  list.push(stack.lo, order_bytes(order));
+  list.link(lo);
+  const Proc now = yield_and_resume(Yield::kCachePush, proc);
+  CacheList& head = planted(Defect::kPreemptedInCachePush) ? cache_of(now)->lists[static_cast<size_t>(order)] : list;
+  head.store_head(lo, order_bytes(order));
 }
 
 void ReferencePool::refill(CacheList& list, int order) {
@@ -147,7 +154,11 @@ void ReferencePool::flush_cache(Proc proc) {
   StackCache& cache = caches_[static_cast<size_t>(proc)];
   for (int order = 0; order < params_.orders; ++order) {
     CacheList& list = cache.lists[static_cast<size_t>(order)];
-    if (list.head != 0) release_down_to(list, order, 0);
+    if (list.head == 0) continue;
+    CacheList taken = list;  // its owner is stopped: nobody uses the list while it is given back
+    yield_point(Yield::kFlushList);
+    release_down_to(taken, order, 0);
+    list = {};
   }
 }
 
@@ -219,7 +230,7 @@ void ReferencePool::pool_give(uintptr_t lo, int order) {
 }
 
 Stack ReferencePool::allocate_large(size_t bytes) {
-  if (bytes > params_.max_stack_bytes) return {};
+  if (bytes > params_.max_stack_bytes && !planted(Defect::kGrowthLimitOnDelta)) return {};
   const uint32_t pages = pages_for(bytes);
   Span* span = take_reserved(pages);
   if (span == nullptr) {
@@ -235,6 +246,8 @@ void ReferencePool::release_large(Span* span) {
   span->out = 0;
   if (!keep_empty_.load(std::memory_order_acquire)) {
     heap_.free(span);
+    yield_point(Yield::kSpanFreed);
+    if (planted(Defect::kFreeBeforeMetadata)) PageHeap::clear_metadata(*span);
     return;
   }
   kept_bytes_.fetch_add(span->slot_bytes, std::memory_order_relaxed);
@@ -245,7 +258,7 @@ void ReferencePool::release_large(Span* span) {
 
 // A reserved large span of exactly that many pages, last freed first; B7: its size class is exact.
 Span* ReferencePool::take_reserved(uint32_t pages) {
-  if (kept_bytes() == 0) return nullptr;
+  if (kept_bytes() == 0 || planted(Defect::kLargeNotReusable)) return nullptr;
   MutexLock lock(reserve_mutex_);
   count_locks(1);
   SpanLinks& list = reserve_[reserve_class(pages)];
@@ -314,7 +327,15 @@ void ReferencePool::free_heap(uintptr_t base) {
   Span* span = heap_.span_of(base);
   STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kInUse,
                    "free_heap wants the base of an InUse span");
+  if (const size_t bytes = size_t{span->page_count()} << kPageShift;
+      planted(Defect::kFreePathBySize) && is_small(bytes) && bytes == order_bytes(order_of(bytes))) {
+    return release(0, {base, base + bytes});
+  }
   heap_.free(span);
+}
+
+void ReferencePool::count_halved(size_t bytes) {
+  other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
 }
 
 // Which lock it holds depends on the stacks that come, so the analysis can't follow; Batch is the only place where a
@@ -327,13 +348,14 @@ void ReferencePool::Batch::release(Stack stack) SD_NO_ANALYSIS {
     return;
   }
   const int order = order_of(stack.bytes());
-  const int wanted = static_cast<int>(pool_.lock_index(order));
-  if (held_ != wanted) {
-    finish();
-    pool_.locks_[static_cast<size_t>(wanted)].lock();
-    held_ = wanted;
+  const size_t wanted = pool_.lock_index(order);
+  if ((held_ >> wanted & 1) == 0) {
+    if (!planted(Defect::kThreeLockCycle)) finish();
+    pool_.locks_[wanted].lock();
+    held_ |= 1u << wanted;
     pool_.count_locks(1);
   }
+  if (planted(Defect::kQ9LockHeldIntoFree)) return pool_.release(kNoProc, stack);
   pool_.pool_give(stack.lo, order);
 }
 
@@ -375,8 +397,7 @@ void ReferencePool::Sweep::finish() SD_NO_ANALYSIS {
 }
 
 void ReferencePool::Batch::finish() SD_NO_ANALYSIS {
-  if (held_ >= 0) pool_.locks_[static_cast<size_t>(held_)].unlock();
-  held_ = -1;
+  for (; held_ != 0; held_ &= held_ - 1) pool_.locks_[static_cast<size_t>(std::countr_zero(held_))].unlock();
 }
 
 PoolStats ReferencePool::stats() const {

@@ -63,6 +63,8 @@ class ReferencePool {
   // Counts a stack as given back by the caller; what becomes of it is the policy's.
   void count_given_back(Proc proc, size_t bytes);
   void count_many_given_back(size_t stacks, size_t bytes);
+  // Counts the half that a stack lost where it is.
+  void count_halved(size_t bytes);
   // Frees without counting: into proc's cache, the pool or the heap. What a drain and free() share.
   void release(Proc proc, Stack stack);
 
@@ -79,7 +81,7 @@ class ReferencePool {
 
    private:
     ReferencePool& pool_;
-    int held_ = -1;
+    uint32_t held_ = 0;  // bit i: locks_[i]; one at most, because no order's lock goes before another's
   };
 
   // Frees many without touching them. Begun with every order's lock and ended with finish(), which gives the spans
@@ -147,6 +149,7 @@ class ReferencePool {
   Span* take_reserved(uint32_t pages) SD_EXCLUDES(reserve_mutex_);
   void release_large(Span* span);
   size_t release_reserve() SD_EXCLUDES(reserve_mutex_);
+  void push_cached(Proc proc, CacheList& list, uintptr_t lo, int order);
   void refill(CacheList& list, int order);
   void release_down_to(CacheList& list, int order, size_t keep_bytes);
   void walk_slots(const Span& span, WalkVisitor& visitor) const;

@@ -6,8 +6,10 @@
 //
 // PoolParams::drain_hold says how long a step keeps the pool's lock: the whole queue under one hold, a batch of
 // drain_batch stacks, or each stack under its own. Any thread may step; a step detaches its share under queue_mutex_
-// first, so two drainers never see the same stack (C3, C6). Between begin_cycle and end_mark a step frees nothing (A1):
-// the caller of begin_cycle has stopped the drainers at a safepoint, as it has the mutators.
+// first, so two drainers never see the same stack (C3, C6). The drain is over when the last drainer is out, which is
+// who brings the count of stacks handed off and not yet freed to zero: one of them, whoever took the last share (F7).
+// Between begin_cycle and end_mark a step frees nothing (A1): the caller of begin_cycle has stopped the drainers at a
+// safepoint, as it has the mutators.
 //
 // Locks: queue_mutex_ alone, given back before the order's lock is taken.
 #include <algorithm>
@@ -27,7 +29,7 @@ class AfterRestartPool : public QueueingPool {
     MutexLock lock(queue_mutex_);
     drain_.clear();
     late_.clear();
-    in_hand_.store(0, std::memory_order_relaxed);
+    left_.store(0, std::memory_order_relaxed);
   }
 
   // The pause's whole part: one lock pair and one splice.
@@ -36,11 +38,13 @@ class AfterRestartPool : public QueueingPool {
     MutexLock lock(queue_mutex_);
     ++queue_locks_;
     if (planted(Defect::kQ12EnqueuedAfterDrain)) {
+      left_.fetch_add(late_.count(), std::memory_order_relaxed);
       drain_.splice(late_);
       late_.splice(queue_);
       return;
     }
     if (planted(Defect::kQ10BudgetNeverResumes)) drain_.clear();
+    left_.fetch_add(queue_.count(), std::memory_order_relaxed);
     drain_.splice(queue_);
   }
 
@@ -52,20 +56,17 @@ class AfterRestartPool : public QueueingPool {
     const size_t count = share.count();
     yield_point(Yield::kHandOff);
     if (params().drain_hold == DrainHold::kEach) {
-      while (!share.empty()) release(kNoProc, share.pop());
+      while (!share.empty()) release_next(share, [this](Stack stack) { release(kNoProc, stack); });
     } else {
       Batch batch(*this);
-      while (!share.empty()) batch.release(share.pop());
+      while (!share.empty()) release_next(share, [&batch](Stack stack) { batch.release(stack); });
     }
-    if (count != 0) in_hand_.fetch_sub(count, std::memory_order_release);
+    if (count != 0 && !planted(Defect::kLastOutByClaim)) left_.fetch_sub(count, std::memory_order_release);
     yield_point(Yield::kDrainStep);
     return count;
   }
 
-  bool drain_pending() const SD_EXCLUDES(queue_mutex_) {
-    MutexLock lock(queue_mutex_);
-    return !drain_.empty() || in_hand_.load(std::memory_order_acquire) != 0;
-  }
+  bool drain_pending() const { return left_.load(std::memory_order_acquire) != 0; }
 
   PoolStats stats() const SD_EXCLUDES(queue_mutex_) {
     PoolStats stats = ReferencePool::stats();
@@ -115,13 +116,13 @@ class AfterRestartPool : public QueueingPool {
     } else {
       share = drain_.split(size);
     }
-    in_hand_.fetch_add(share.count(), std::memory_order_relaxed);
+    if (planted(Defect::kLastOutByClaim)) left_.fetch_sub(share.count(), std::memory_order_release);
     return share;
   }
 
   StackQueue drain_ SD_GUARDED_BY(queue_mutex_);  // handed off, not yet freed
   StackQueue late_ SD_GUARDED_BY(queue_mutex_);   // only the planted defect Q12 puts something here
-  std::atomic<size_t> in_hand_{0};                // taken from drain_ by steps that still run
+  std::atomic<size_t> left_{0};                   // in drain_ and in the hands of steps that still run
 };
 static_assert(StackPool<AfterRestartPool>);
 

@@ -41,6 +41,11 @@ constexpr PolicyRow kPolicies[] = {
      .origin = "ours",
      .claims = {.concurrent_mark = true, .strong_a2 = true, .keeps_empty_spans = true, .by_address = true},
      .make = make_bitmap},
+    {.name = "in-place",
+     .summary = "a large stack: nowhere, its lower half is freed where it lies; a small one: as in serial",
+     .origin = "Go, March to July 2014",
+     .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true},
+     .make = make_in_place},
 };
 
 }  // namespace

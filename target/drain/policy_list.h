@@ -15,5 +15,6 @@ std::unique_ptr<AnyPool> make_span_in_pause(Arena& arena);
 std::unique_ptr<AnyPool> make_span_after_restart(Arena& arena);
 std::unique_ptr<AnyPool> make_sorted_batch(Arena& arena);
 std::unique_ptr<AnyPool> make_bitmap(Arena& arena);
+std::unique_ptr<AnyPool> make_in_place(Arena& arena);
 
 }  // namespace stackdrain

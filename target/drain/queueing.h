@@ -22,6 +22,7 @@ class QueueingPool : public DeferringPool {
   }
 
   void retire(Proc proc, Stack stack, RetireWhy why) SD_EXCLUDES(queue_mutex_) {
+    const StackQueue seen = planted(Defect::kQ2LostPush) ? head_without_lock() : StackQueue{};
     yield_point(Yield::kRetire);
     if (!queues(why)) {
       free(proc, stack);
@@ -31,10 +32,26 @@ class QueueingPool : public DeferringPool {
     asan_poison(stack.lo + kLinkBytes, stack.bytes() - kLinkBytes);
     MutexLock lock(queue_mutex_);
     ++queue_locks_;
+    if (planted(Defect::kQ2LostPush)) queue_ = seen;
     queue_.push(stack);
   }
 
  protected:
+  // Frees the queue's first stack by release(stack). Its link is read before that (C5).
+  template <class Release>
+  static void release_next(StackQueue& queue, Release release) {
+    if (planted(Defect::kQ1NextAfterFree)) {
+      release(queue.front());
+      queue.pop();
+    } else {
+      release(queue.pop());
+    }
+    tell_drain_goes_on(queue.head(), queue.count());
+  }
+
+  // Only the planted defect Q2 reads the queue so.
+  StackQueue head_without_lock() const SD_NO_ANALYSIS { return queue_; }
+
   // Adds the queues' share to the accounts.
   void account(PoolStats& stats, const StackQueue& queue) const {
     stats.held_stacks += queue.count();

@@ -1,74 +1,10 @@
-// serial: the seed (Go commit 91e8554b8b). Shrunk stacks wait in the intrusive queue; when every marker is done, one
-// thread frees them one at a time, with the world still stopped: one dependent cold miss and one lock pair a stack.
+// serial: the seed, as it is (serial_pool.h).
 #include "target/drain/policy_list.h"
-#include "target/drain/queueing.h"
+#include "target/drain/serial_pool.h"
 
 namespace stackdrain {
-namespace {
 
-class SerialPool : public QueueingPool {
- public:
-  using QueueingPool::QueueingPool;
-
-  void begin_cycle(CycleKind kind) {
-    QueueingPool::begin_cycle(kind);
-    drain_early_ = planted(Defect::kQ5DrainWhileMarking);  // also what a run that was cut short left behind
-  }
-
-  void retire(Proc proc, Stack stack, RetireWhy why) {
-    QueueingPool::retire(proc, stack, why);
-    if (drain_early_) drain(detach());
-  }
-
-  void end_mark() {
-    mark_done();
-    drain_early_ = false;
-    drain(detach());
-  }
-
-  void restarted() {}
-  size_t drain_step(size_t) { return 0; }
-  bool drain_pending() const { return false; }
-
-  PoolStats stats() const SD_EXCLUDES(queue_mutex_) {
-    PoolStats stats = ReferencePool::stats();
-    MutexLock lock(queue_mutex_);
-    account(stats, queue_);
-    stats.locks_taken += queue_locks_;
-    return stats;
-  }
-
-  void walk(WalkVisitor& visitor) const SD_EXCLUDES(queue_mutex_) {
-    ReferencePool::walk(visitor);
-    MutexLock lock(queue_mutex_);
-    queue_.walk(visitor, heap_);
-  }
-
- private:
-  StackQueue detach() SD_EXCLUDES(queue_mutex_) {
-    MutexLock lock(queue_mutex_);
-    ++queue_locks_;
-    StackQueue detached = queue_;
-    if (!planted(Defect::kQ4HeadNotReset)) queue_.clear();
-    return detached;
-  }
-
-  void drain(StackQueue stacks) {
-    yield_point(Yield::kHandOff);
-    StackQueue again = stacks;
-    while (!stacks.empty()) {
-      if (planted(Defect::kQ7LastNodeSkipped) && stacks.count() == 1) break;
-      release(kNoProc, stacks.pop());
-      yield_point(Yield::kDrainStep);
-    }
-    if (planted(Defect::kQ3DrainedTwice) && !again.empty()) release(kNoProc, again.pop());
-  }
-
-  bool drain_early_ = false;  // written with the world stopped
-};
 static_assert(StackPool<SerialPool>);
-
-}  // namespace
 
 std::unique_ptr<AnyPool> make_serial(Arena& arena) {
   return std::make_unique<PoolBox<SerialPool>>(arena);

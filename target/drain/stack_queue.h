@@ -27,6 +27,7 @@ class StackQueue {
   bool empty() const { return head_ == 0; }
   size_t count() const { return count_; }
   size_t bytes() const { return bytes_; }
+  uintptr_t head() const { return head_; }
   void clear() { *this = {}; }
 
   void push(Stack stack) {
@@ -47,6 +48,9 @@ class StackQueue {
     bytes_ -= stack.bytes();
     return stack;
   }
+
+  // The one that pop() takes next; the queue must not be empty.
+  Stack front() const { return {head_, head_ + queued_bytes_of(head_)}; }
 
   // Detaches the last `count` pushed (0 < count < count()), walking that many links.
   StackQueue split(size_t count) {

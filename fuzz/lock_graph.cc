@@ -1,0 +1,69 @@
+#include "fuzz/lock_graph.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace stackdrain {
+
+// The lock's number; kMaxLocks when there are too many.
+size_t LockGraph::node_of(const void* mutex) {
+  for (size_t node = 0; node < count_; ++node) {
+    if (locks_[node] == mutex) return node;
+  }
+  if (count_ == kMaxLocks) return kMaxLocks;
+  locks_[count_] = mutex;
+  after_[count_] = 0;
+  return count_++;
+}
+
+bool LockGraph::holds(size_t node) const {
+  return std::find(held_.begin(), held_.begin() + static_cast<ptrdiff_t>(depth_), node) !=
+         held_.begin() + static_cast<ptrdiff_t>(depth_);
+}
+
+// Is there a path of edges? Each round adds what one more edge reaches.
+bool LockGraph::reaches(size_t from, size_t to) const {
+  uint32_t seen = after_[from];
+  for (uint32_t fresh = seen; fresh != 0;) {
+    const auto node = static_cast<size_t>(std::countr_zero(fresh));
+    fresh &= fresh - 1;
+    fresh |= after_[node] & ~seen;
+    seen |= after_[node];
+  }
+  return (seen >> to & 1) != 0;
+}
+
+void LockGraph::note_cycle(size_t from, size_t to) {
+  if (cycle_) return;
+  cycle_ = true;
+  from_ = from;
+  to_ = to;
+}
+
+bool LockGraph::acquires(const void* mutex) {
+  const size_t node = node_of(mutex);
+  if (node == kMaxLocks || depth_ == kMaxLocks) return true;
+  const bool again = holds(node);
+  for (size_t i = 0; i < depth_; ++i) {
+    const size_t outer = held_[i];
+    const uint32_t edge = uint32_t{1} << node;
+    if (outer == node || ((after_[outer] & edge) == 0 && reaches(node, outer))) note_cycle(outer, node);
+    if (outer != node) after_[outer] |= edge;
+  }
+  held_[depth_++] = node;
+  return !again;
+}
+
+bool LockGraph::releases(const void* mutex) {
+  const size_t node = node_of(mutex);
+  for (size_t i = depth_; i-- > 0;) {
+    if (held_[i] != node) continue;
+    std::copy(held_.begin() + static_cast<ptrdiff_t>(i) + 1, held_.begin() + static_cast<ptrdiff_t>(depth_),
+              held_.begin() + static_cast<ptrdiff_t>(i));
+    --depth_;
+    return !holds(node);
+  }
+  return true;
+}
+
+}  // namespace stackdrain
