@@ -1,15 +1,16 @@
 """Source coverage of target/ by the corpus: reads what llvm-cov exports, and the arguments that stand beside the code.
 
-What no program can reach is argued in one line, on the line before the statement or function, or behind its first line:
+What no program can reach is argued in one line:
 
     // not reached by programs: WHY
 
-That covers all of the statement or function. An argument is stale, and an error, when nothing in it is uncovered, or when
-something inside its braces is reached after all.
+On a line of its own it is about the whole statement or function that begins behind it; at a line's end, about that line.
+An argument is stale, and an error, when nothing in it is uncovered, or when something inside its braces is reached after
+all.
 
 What is counted: lines, and each of a branch's two ways; a template's or inline function's over all its instances. What is
-not: an assertion's failing (STACKDRAIN_CHECK: that is a bug of ours, not something to reach), and planted defects, which
-are compiled out: `if (planted(…)) …` and what stands behind it.
+not: what stands in a macro's definition (so no assertion's failing: that is a bug of ours, not something to reach), and
+planted defects, which are compiled out: `if (planted(…)) …` and what stands behind it.
 """
 
 import json
@@ -30,6 +31,7 @@ class Mistake(Exception):
 class Counts:
     """How often what one file has was reached, over all its instances and all binaries."""
     lines: dict = field(default_factory=dict)     # line: count
+    left_out: set = field(default_factory=set)    # lines that the preprocessor left out
     branches: dict = field(default_factory=dict)  # (line, column, end line, end column): [times true, times false]
     decisions: dict = field(default_factory=dict)  # the same place: for each condition, whether it was seen to decide
 
@@ -47,20 +49,23 @@ class Argument:
 # ---- llvm-cov's export ----
 
 def line_counts(segments):
-    """A line's count, as llvm-cov reckons it: the most of the regions that begin there and of the one it begins in."""
+    """A line's count, as llvm-cov reckons it: the most of the regions that begin there and of the one it begins in. And
+    the lines that the preprocessor left out."""
     by_line = {}
     for line, _, count, has_count, is_entry, is_gap in segments:
-        by_line.setdefault(line, []).append((count, has_count, is_entry, is_gap))
-    counts, wrapped = {}, None
+        by_line.setdefault(line, []).append((count, has_count, is_entry and has_count and not is_gap, is_entry and not has_count))
+    counts, left_out, around, inside_left_out = {}, set(), None, False
     for line in range(min(by_line, default=1), max(by_line, default=0) + 1):
         here = by_line.get(line, [])
-        begins = [count for count, has_count, is_entry, is_gap in here if has_count and is_entry and not is_gap]
-        skipped = bool(here) and here[0][2] and not here[0][1]
-        if not skipped and (begins or (wrapped is not None and wrapped[1])):
-            counts[line] = max(begins + ([wrapped[0]] if wrapped is not None and wrapped[1] else []))
+        all_counts = [count for count, _, begins, _ in here if begins] + ([around] if around is not None else [])
+        if inside_left_out or (here and here[0][3]):
+            left_out.add(line)
+        elif all_counts:
+            counts[line] = max(all_counts)
         if here:
-            wrapped = here[-1]
-    return counts
+            count, has_count, _, inside_left_out = here[-1]
+            around = count if has_count else None
+    return counts, left_out
 
 
 def add_export(files, export, wanted):
@@ -69,7 +74,9 @@ def add_export(files, export, wanted):
         if Path(row["filename"]) not in wanted:
             continue
         counts = files.setdefault(Path(row["filename"]), Counts())
-        for line, count in line_counts(row["segments"]).items():
+        lines, left_out = line_counts(row["segments"])
+        counts.left_out |= left_out
+        for line, count in lines.items():
             counts.lines[line] = counts.lines.get(line, 0) + count
         for *place, true, false, _, _, _ in row["branches"]:
             both = counts.branches.setdefault(tuple(place), [0, 0])
@@ -83,7 +90,7 @@ def add_export(files, export, wanted):
 # ---- the source ----
 
 def code_of(line):
-    """A line without its comment and without what stands in quotes."""
+    """A line without its comment, and without what stands in quotes."""
     return re.sub(r"//.*", "", re.sub(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])+\'', '""', line)).rstrip()
 
 
@@ -108,13 +115,24 @@ def arguments_of(lines, path):
             continue
         if not match[1]:
             raise Mistake(f"{path}:{number}: an argument without a reason; say why no program gets there")
-        first = number
-        while first <= len(lines) and not code_of(lines[first - 1]).strip():
-            first += 1
-        if first > len(lines):
+        if code_of(line).strip():
+            found.append(Argument(number, number, number, number, match[1]))
+            continue
+        first = next((n for n in range(number + 1, len(lines) + 1) if code_of(lines[n - 1]).strip()), None)
+        if first is None:
             raise Mistake(f"{path}:{number}: an argument with no code behind it; put it before what it is about")
         found.append(Argument(number, first, *extent(lines, first), match[1]))
     return found
+
+
+def macro_lines(lines):
+    """Lines of macros' definitions."""
+    inside, goes_on = set(), False
+    for number, line in enumerate(lines, 1):
+        if goes_on or line.lstrip().startswith("#define "):
+            inside.add(number)
+            goes_on = line.endswith("\\")
+    return inside
 
 
 def planted_lines(lines):
@@ -123,7 +141,7 @@ def planted_lines(lines):
     for number, line in enumerate(lines, 1):
         code = code_of(line).strip()
         if code.startswith("if (planted(") and code.endswith("{"):
-            inside |= set(range(number + 1, extent(lines, number)[1] + 1))
+            inside.update(range(number + 1, extent(lines, number)[1] + 1))
     return inside
 
 
@@ -152,7 +170,7 @@ class Judge:
     def __init__(self, name, text, counts):
         self.source, self.counts = text.splitlines(), counts
         self.arguments = arguments_of(self.source, name)
-        self.planted = planted_lines(self.source)
+        self.beside = planted_lines(self.source) | macro_lines(self.source) | counts.left_out
         self.report = FileReport(name)
 
     def run(self):
@@ -179,7 +197,7 @@ class Judge:
 
     def _lines(self):
         for line, count in sorted(self.counts.lines.items()):
-            if line in self.planted:
+            if line in self.beside:
                 continue
             self.report.lines += 1
             if count != 0:
@@ -191,7 +209,7 @@ class Judge:
         for place, (true, false) in sorted(self.counts.branches.items()):
             line = place[0]
             compiled_out = true == false == 0 and PLANTED.search(self.source[line - 1])
-            if line in self.planted or compiled_out:
+            if line in self.beside or compiled_out:
                 continue
             for way, count in (("true", true), ("false", false)):
                 self.report.branches += 1
@@ -203,7 +221,7 @@ class Judge:
     def _conditions(self):
         for place, decides in self.counts.decisions.items():
             # With a planted defect folded away nothing but one condition is left: that is its branch.
-            if PLANTED.search(self.text_at(place)) or place[0] in self.planted:
+            if PLANTED.search(self.text_at(place)) or place[0] in self.beside:
                 continue
             argued = any(self._argument_at(line) for line in range(place[0], place[2] + 1))
             self.report.conditions += len(decides)
@@ -221,7 +239,7 @@ class Judge:
 
     def _settle(self, argument):
         reached = [line for line in range(argument.header + 1, argument.last + 1)
-                   if self.counts.lines.get(line, 0) != 0 and line not in self.planted]
+                   if self.counts.lines.get(line, 0) != 0 and line not in self.beside]
         row = {"line": argument.line, "why": argument.why}
         if argument.covers == 0:
             self.report.stale.append(row | {"because": "all of it is reached, or it is inside another argument"})
