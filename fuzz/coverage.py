@@ -9,8 +9,8 @@ An argument is stale, and an error, when nothing in it is uncovered, or when som
 all.
 
 What is counted: lines, and each of a branch's two ways; a template's or inline function's over all its instances. What is
-not: what stands in a macro's definition (so no assertion's failing: that is a bug of ours, not something to reach), and
-planted defects, which are compiled out: `if (planted(…)) …` and what stands behind it.
+not: what stands in a macro's definition (so no assertion's failing: that is a bug of ours, not something to reach), lines
+of brackets alone, and planted defects, which are compiled out: `if (planted(…)) …` and what it guards.
 """
 
 import json
@@ -31,7 +31,7 @@ class Mistake(Exception):
 class Counts:
     """How often what one file has was reached, over all its instances and all binaries."""
     lines: dict = field(default_factory=dict)     # line: count
-    left_out: set = field(default_factory=set)    # lines that the preprocessor left out
+    left_out: set = field(default_factory=set)    # lines that are compiled out
     branches: dict = field(default_factory=dict)  # (line, column, end line, end column): [times true, times false]
     decisions: dict = field(default_factory=dict)  # the same place: for each condition, whether it was seen to decide
 
@@ -48,23 +48,36 @@ class Argument:
 
 # ---- llvm-cov's export ----
 
+@dataclass
+class Segment:
+    count: int
+    has_count: bool
+    is_entry: bool
+    is_gap: bool
+
+    def is_compiled_out(self):
+        return self.is_entry and not self.has_count
+
+
 def line_counts(segments):
-    """A line's count, as llvm-cov reckons it: the most of the regions that begin there and of the one it begins in. And
-    the lines that the preprocessor left out."""
+    """A line's count, as llvm-cov reckons it: the most of the regions that begin there and of the one it begins in (but
+    where that is the gap behind an `if`, of what goes on there). And the lines that are compiled out."""
     by_line = {}
     for line, _, count, has_count, is_entry, is_gap in segments:
-        by_line.setdefault(line, []).append((count, has_count, is_entry and has_count and not is_gap, is_entry and not has_count))
-    counts, left_out, around, inside_left_out = {}, set(), None, False
+        by_line.setdefault(line, []).append(Segment(count, has_count, is_entry, is_gap))
+    counts, left_out, around = {}, set(), Segment(0, False, False, False)
     for line in range(min(by_line, default=1), max(by_line, default=0) + 1):
         here = by_line.get(line, [])
-        all_counts = [count for count, _, begins, _ in here if begins] + ([around] if around is not None else [])
-        if inside_left_out or (here and here[0][3]):
+        if around.is_compiled_out() or (here and here[0].is_compiled_out()):
             left_out.add(line)
-        elif all_counts:
-            counts[line] = max(all_counts)
+        else:
+            goes_on = around.is_gap and any(segment.has_count for segment in here)
+            seen = [segment.count for segment in here if segment.has_count and not segment.is_gap and (segment.is_entry or goes_on)]
+            seen += [around.count] if around.has_count and not goes_on else []
+            if seen:
+                counts[line] = max(seen)
         if here:
-            count, has_count, _, inside_left_out = here[-1]
-            around = count if has_count else None
+            around = here[-1]
     return counts, left_out
 
 
@@ -125,24 +138,40 @@ def arguments_of(lines, path):
     return found
 
 
-def macro_lines(lines):
-    """Lines of macros' definitions."""
-    inside, goes_on = set(), False
+def uncounted_lines(lines):
+    """Lines that say nothing by themselves: macros' definitions, the preprocessor's, brackets alone."""
+    found, goes_on = set(), False
     for number, line in enumerate(lines, 1):
-        if goes_on or line.lstrip().startswith("#define "):
-            inside.add(number)
-            goes_on = line.endswith("\\")
-    return inside
+        directive = goes_on or line.lstrip().startswith("#")
+        if directive or not re.search(r"\w", code_of(line)):
+            found.add(number)
+        goes_on = directive and line.endswith("\\")
+    return found
 
 
 def planted_lines(lines):
-    """Lines of statements that a planted defect alone runs: what stands in the braces of `if (planted(…`."""
+    """Lines of statements that a planted defect alone runs: what `if (… planted(…) …)` guards."""
     inside = set()
     for number, line in enumerate(lines, 1):
-        code = code_of(line).strip()
-        if code.startswith("if (planted(") and code.endswith("{"):
-            inside.update(range(number + 1, extent(lines, number)[1] + 1))
+        if not PLANTED.search(code_of(line)):
+            continue
+        begin = next((n for n in range(number, max(0, number - 3), -1) if lines[n - 1].lstrip().startswith("if (")), None)
+        head = " ".join(code_of(text) for text in lines[begin - 1:number]) if begin else ""
+        if "||" in head or "!planted(" in head or not head:
+            continue
+        inside.update(guarded_lines(lines, begin, number))
     return inside
+
+
+def guarded_lines(lines, begin, end):
+    """Of an `if` whose condition goes from line `begin` to `end`: the lines behind it that it guards."""
+    if code_of(lines[end - 1]).endswith(")"):
+        return {end + 1}
+    if not code_of(lines[end - 1]).endswith("{"):
+        return set()
+    indent = len(lines[begin - 1]) - len(lines[begin - 1].lstrip())
+    close = next(n for n in range(end + 1, len(lines) + 1) if lines[n - 1].startswith(" " * indent + "}"))
+    return set(range(end + 1, close))
 
 
 # ---- what is covered, argued, neither ----
@@ -170,7 +199,7 @@ class Judge:
     def __init__(self, name, text, counts):
         self.source, self.counts = text.splitlines(), counts
         self.arguments = arguments_of(self.source, name)
-        self.beside = planted_lines(self.source) | macro_lines(self.source) | counts.left_out
+        self.beside = planted_lines(self.source) | uncounted_lines(self.source) | counts.left_out
         self.report = FileReport(name)
 
     def run(self):
