@@ -71,9 +71,9 @@ def line_counts(segments):
         if around.is_compiled_out() or (here and here[0].is_compiled_out()):
             left_out.add(line)
         else:
-            goes_on = around.is_gap and any(segment.has_count for segment in here)
-            seen = [segment.count for segment in here if segment.has_count and not segment.is_gap and (segment.is_entry or goes_on)]
-            seen += [around.count] if around.has_count and not goes_on else []
+            goes_on = around.is_gap and bool(here) and here[0].has_count
+            seen = [segment.count for segment in here if segment.has_count and segment.is_entry and not segment.is_gap]
+            seen += [here[0].count] if goes_on else [around.count] if around.has_count else []
             if seen:
                 counts[line] = max(seen)
         if here:

@@ -145,6 +145,7 @@ class WalkVisitor {
   // that here, in words without addresses (offsets from the arena's base), to those who ask for it: explore merges
   // states that a walk can't tell apart.
   virtual bool wants_hidden() const { return false; }
+  // not reached by programs: who wants it has its own
   virtual void hidden(uint64_t) {}
 
  protected:

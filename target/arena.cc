@@ -16,6 +16,7 @@ constexpr size_t kArenaAlignment = size_t{1} << 20;
 
 void* reserve(size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // not reached by programs: the system refuses memory
   if (memory == MAP_FAILED) {
     std::fprintf(stderr, "stackdrain: cannot reserve %zu bytes of addresses: %s; use a smaller arena\n", bytes,
                  std::strerror(errno));

@@ -74,6 +74,7 @@ inline void asan_unpoison([[maybe_unused]] uintptr_t address, [[maybe_unused]] s
 }
 
 // True if ASan poisons the byte at `address`; false without ASan (ask asan_enabled first).
+// not reached by programs: asked only where ASan runs
 inline bool asan_is_poisoned([[maybe_unused]] uintptr_t address) {
 #if STACKDRAIN_ASAN
   return __asan_address_is_poisoned(reinterpret_cast<void*>(address)) != 0;

@@ -39,10 +39,12 @@ void Collector::flush_caches() {
 
 JobResult Collector::run_next_job(int marker) {
   const uint32_t job = next_job_.fetch_add(1, std::memory_order_relaxed);
+  // not reached by programs: the machine runs a goroutine's job by itself, to hold it against the model
   if (job >= kFixedJobs + goroutines_.size()) {
     next_job_.store(kFixedJobs + static_cast<uint32_t>(goroutines_.size()), std::memory_order_relaxed);
     return {};
   }
+  // not reached by programs: the machine runs a goroutine's job by itself, to hold it against the model
   if (job >= kFixedJobs) return run_goroutine_job(marker, job - kFixedJobs);
   JobResult result;
   result.ran = true;
@@ -81,6 +83,7 @@ void Collector::mark_heap_roots(int marker, uint32_t share) {
   for (const Goroutine& goroutine : goroutines_) {
     for (size_t word = 0; word < Goroutine::kCachedWords; ++word) {
       const uintptr_t pointer = goroutine.cached_record(word);
+      // not reached by programs: only planted defects leave a pointer in a cached record
       if (pointer != 0) judge(marker, {pointer, goroutine.id(), RootKind::kElem, {}});
     }
   }
@@ -96,6 +99,7 @@ void Collector::scan(int marker, const Goroutine& goroutine) {
 }
 
 void Collector::note_write(Proc proc, uint32_t goroutine, RootKind kind) {
+  // not reached by programs: in a mark with the world stopped nobody writes
   if (phase_ != Phase::kMark || !kind_.concurrent) return;
   const uintptr_t pointer = goroutines_[goroutine].root(kind);
   if (pointer == 0) return;
@@ -132,11 +136,13 @@ Resolved Collector::resolve(int marker) {
 Resolved Collector::judge(int marker, const Held& held) {
   const Location found = pool_->locate(held.pointer);
   if (found.state == SpanState::kStack) return Resolved::kStack;
-  if (found.state == SpanState::kInUse) {
+  if (found.state == SpanState::kInUse) {  // not reached by programs: a bad pointer, see below
     objects_marked_.fetch_add(1, std::memory_order_relaxed);
     return Resolved::kObject;
   }
+  // not reached by programs: the checker ends the run before anybody judges a pointer that went bad
   if (bad_pointers_.fetch_add(1, std::memory_order_acq_rel) == 0) first_bad_ = {marker, held, found};
+  // not reached by programs: the checker ends the run before anybody judges a pointer that went bad
   return Resolved::kBad;
 }
 

@@ -82,6 +82,7 @@ class Collector {
   // The root job of one goroutine, out of turn.
   JobResult run_goroutine_job(int marker, uint32_t goroutine);
   // All that is left; returns when no job is.
+  // not reached by programs: the machine chooses each job
   void run_marker(int marker) {
     while (run_next_job(marker).ran) {
     }
@@ -107,7 +108,9 @@ class Collector {
   const Held& held(int marker) const { return held_[static_cast<size_t>(marker)]; }
   uint64_t bad_pointers() const { return bad_pointers_.load(std::memory_order_acquire); }
   // The first bad pointer; only if bad_pointers() > 0.
+  // not reached by programs: there is none, see judge()
   const BadPointer& first_bad() const { return first_bad_; }
+  // not reached by programs: tests ask
   uint64_t objects_marked() const { return objects_marked_.load(std::memory_order_relaxed); }
   bool jobs_left() const { return next_job_.load(std::memory_order_relaxed) < kFixedJobs + goroutines_.size(); }
 

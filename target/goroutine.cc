@@ -125,6 +125,7 @@ bool Goroutine::call(AnyPool& pool, Proc proc, size_t frame_bytes, bool marking)
 
 bool Goroutine::ret() {
   const uintptr_t caller = word(frame_);
+  // not reached by programs: the machine doesn't return from the first frame
   if (caller == 0) return false;
   sp_ += word(word_at(frame_, FrameWord::kSize));
   frame_ = caller;
@@ -140,7 +141,7 @@ bool Goroutine::ret() {
 // other only if all four accesses are in one total order: sequential consistency, the store-buffering pattern. When the
 // status changes between reading and claiming it is read again, and judged again.
 bool Goroutine::claim_for_copy(GoStatus& was) {
-  for (int tries = 0; tries < kClaimTries; ++tries) {
+  for (int tries = 0; tries < kClaimTries; ++tries) {  // not reached by programs: wants a second thread
     if (tries == 0 || !planted(Defect::kStaleStatusCas)) was = status();
     if (was != GoStatus::kRunning && was != GoStatus::kWaiting) return false;
     yield_point(Yield::kClaim);
@@ -153,6 +154,7 @@ bool Goroutine::claim_for_copy(GoStatus& was) {
     set_status(was);
     return false;
   }
+  // not reached by programs: the status changes at every try: wants a second thread
   return false;
 }
 
@@ -167,6 +169,7 @@ bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
 }
 
 ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
+  // not reached by programs: who claimed the scan shrinks, once a cycle
   if (shrunk_cycle_ == cycle && !planted(Defect::kDoubleHalving)) return ShrinkResult::kAlready;
   const size_t bytes = stack_.bytes();
   if (bytes <= kMinStackBytes) return ShrinkResult::kMinimum;
@@ -200,6 +203,7 @@ void Goroutine::adjust_frames(const Stack& from, uintptr_t delta) {
     const uintptr_t caller = word(link);
     uint64_t& slot = word(word_at(link, FrameWord::kSlot));
     const bool scalar = planted(Defect::kWrongFrameMap) && link == frame_;
+    // not reached by programs: a frame's pointer is into its own stack; a planted defect alone has scalars
     if (from.contains(slot) && !scalar) slot += delta;
     if (caller != 0) word(link) = caller + delta;
     link = caller;
@@ -262,6 +266,7 @@ void Goroutine::clear_wait() {
 bool Goroutine::wake() {
   observers_.fetch_add(1, std::memory_order_seq_cst);
   const bool waiting = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting;
+  // not reached by programs: the machine wakes only who waits
   if (waiting) wake_observed();
   observers_.fetch_sub(1, std::memory_order_acq_rel);
   return waiting;
@@ -272,9 +277,11 @@ bool Goroutine::wake() {
 // that restoring, and the wakeup lost.
 void Goroutine::wake_observed() {
   const GoStatus seen = status();
+  // not reached by programs: a copier beside: wants a second thread
   if (seen != GoStatus::kWaiting && seen != GoStatus::kCopying) return;  // somebody else woke it
   clear_wait();
   GoStatus was = GoStatus::kWaiting;
+  // not reached by programs: wants a second thread
   while (!status_.compare_exchange_weak(was, GoStatus::kRunning, std::memory_order_seq_cst)) {
     if (was != GoStatus::kWaiting && was != GoStatus::kCopying) return;
     was = GoStatus::kWaiting;
@@ -289,6 +296,7 @@ bool Goroutine::send(uint64_t value) {
   if (elem != 0) {
     yield_point(Yield::kSendElem);
     word(elem) = value;
+    // not reached by programs: elem is read of who waits, but for a planted defect
     if (waiting) wake_observed();
   }
   observers_.fetch_sub(announced, std::memory_order_acq_rel);

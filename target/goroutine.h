@@ -119,13 +119,17 @@ class Goroutine {
   uint64_t digest() const;
 
   uint32_t id() const { return id_; }
+  // not reached by programs: tests ask
   uint32_t generation() const { return generation_; }
   // The last cycles in which it was scanned and halved.
+  // not reached by programs: explore asks
   uint32_t scanned_cycle() const { return scanned_cycle_.load(std::memory_order_relaxed); }
+  // not reached by programs: explore asks
   uint32_t shrunk_cycle() const { return shrunk_cycle_; }
   GoStatus status() const { return status_.load(std::memory_order_acquire); }
   bool alive() const { return status() != GoStatus::kDead; }
   Stack stack() const { return stack_; }
+  // not reached by programs: tests ask
   uintptr_t sp() const { return sp_; }
   size_t used() const { return stack_.hi - sp_; }
   uintptr_t youngest_link() const { return frame_; }  // address of the youngest frame's link word

@@ -28,7 +28,8 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   const uint32_t mapped = mapped_pages_.load(std::memory_order_relaxed);
   size_t dirty_pages = 0;
   for (uint32_t page = 0; page < mapped; ++page) dirty_pages += arena_.dirty()[page];
-  if (bytes_of(dirty_pages) > kClearByHandBytes) {
+  if (bytes_of(dirty_pages) > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
+    // not reached by programs: no arena that large is reset
     madvise(reinterpret_cast<void*>(base), mapped_bytes(), MADV_DONTNEED);
   } else {
     for (uint32_t page = 0; page < mapped; ++page) {
@@ -203,10 +204,12 @@ void PageHeap::merge_and_list(Span* span) {
   };
   if (first > 0) {
     Span* left = arena_.spans() + arena_.page_map()[first - 1].load(std::memory_order_relaxed);
+    // not reached by programs: every mapped page at an edge has a span
     if (left != arena_.spans() && left->current() == SpanState::kFree) absorb(left);
   }
   if (first + pages < mapped_pages_) {
     Span* right = arena_.spans() + arena_.page_map()[first + pages].load(std::memory_order_relaxed);
+    // not reached by programs: every mapped page at an edge has a span
     if (right != arena_.spans() && right->current() == SpanState::kFree) absorb(right);
   }
   span->first_page.store(first, std::memory_order_relaxed);
@@ -306,6 +309,7 @@ uint64_t PageHeap::release_idle() {
     for (Span* span = list.front(); span != nullptr; span = span->next) {
       if (span->released) continue;
       const uint64_t size = bytes_of(span->page_count());
+      // not reached by programs: the system refuses
       if (madvise(reinterpret_cast<void*>(base_of(*span)), size, MADV_DONTNEED) != 0) continue;
       span->released = true;
       span->needs_zero = false;
@@ -365,6 +369,7 @@ void PageHeap::walk_map(const Span& span, WalkVisitor& visitor) const {
   const uint32_t last = first + span.page_count() - 1;
   const bool every_page = span.current() != SpanState::kFree;
   for (uint32_t page = every_page ? first : last; page <= last; ++page) {
+    // not reached by programs: only a damaged pool is so
     if (arena_.page_map()[page].load(std::memory_order_relaxed) != index_of(&span)) {
       visitor.fault(WalkFault::kPageMap, arena_.address_of(page));
     }
@@ -377,10 +382,12 @@ void PageHeap::walk(WalkVisitor& visitor) const {
   while (page < mapped_pages_) {
     const uint32_t index = arena_.page_map()[page].load(std::memory_order_relaxed);
     const Span& span = arena_.spans()[index];
+    // not reached by programs: only a damaged pool is so
     if (index == 0 || span.first() != page || span.page_count() == 0 || page + span.page_count() > mapped_pages_) {
       visitor.fault(WalkFault::kTiling, arena_.address_of(page));
       return;  // nothing behind this page can be trusted
     }
+    // not reached by programs: only a damaged pool is so
     if (span.current() == SpanState::kDead) visitor.fault(WalkFault::kDeadReached, arena_.address_of(page));
     visitor.span(view_of(span, arena_.address_of(page)));
     walk_map(span, visitor);
@@ -388,11 +395,13 @@ void PageHeap::walk(WalkVisitor& visitor) const {
   }
   walk_free_lists(visitor);
   walk_spare(visitor);
+  // not reached by programs: explore alone asks
   if (visitor.wants_hidden()) tell_hidden(visitor);
 }
 
 // Free spans in the order in which their lists would issue them, which of their pages are not zero though they say so,
 // and what recycled descriptors carry into their next life.
+// not reached by programs: explore alone asks
 void PageHeap::tell_hidden(WalkVisitor& visitor) const {
   const auto tell = [&](const SpanLinks& list) {
     for (const Span* span = list.front(); span != nullptr; span = span->next) {
@@ -416,8 +425,10 @@ void PageHeap::tell_hidden(WalkVisitor& visitor) const {
 void PageHeap::walk_spare(WalkVisitor& visitor) const {
   uint32_t steps = 0;
   for (const Span* span = spare_; span != nullptr; span = span->next) {
+    // not reached by programs: only a damaged pool is so
     const bool untouched = span->current() == SpanState::kDead && span->order == kNoOrder && span->slot_bytes == 0 &&
                            span->out == 0 && span->capacity == 0 && !span->needs_zero && !span->released;
+    // not reached by programs: only a damaged pool is so
     if (!untouched || ++steps > descriptors_used_) {
       visitor.fault(WalkFault::kDescriptor, base_of(*span));
       return;
@@ -431,11 +442,13 @@ void PageHeap::walk_free_lists(WalkVisitor& visitor) const {
     const Span* prev = nullptr;
     for (const Span* span = free_[n].front(); span != nullptr; prev = span, span = span->next) {
       const bool right_list = n == 0 ? span->page_count() >= kExactLists : span->page_count() == n;
+      // not reached by programs: only a damaged pool is so
       if (span->current() != SpanState::kFree || span->list != SpanList::kHeapFree || !right_list ||
           ++steps > mapped_pages_) {
         visitor.fault(WalkFault::kListMember, base_of(*span));
         break;
       }
+      // not reached by programs: only a damaged pool is so
       if (span->prev != prev) visitor.fault(WalkFault::kListLink, base_of(*span));
     }
   }

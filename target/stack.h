@@ -28,11 +28,6 @@ constexpr int order_of(size_t bytes) {
   return std::countr_zero(bytes) - std::countr_zero(kMinStackBytes);
 }
 
-// The stack size that holds `bytes`: the next power of two, at least 2 KiB.
-constexpr size_t stack_size_for(size_t bytes) {
-  return bytes <= kMinStackBytes ? kMinStackBytes : std::bit_ceil(bytes);
-}
-
 constexpr uint32_t pages_for(size_t bytes) {
   return static_cast<uint32_t>((bytes + kPageBytes - 1) >> kPageShift);
 }

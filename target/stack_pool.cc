@@ -107,6 +107,7 @@ void ReferencePool::release(Proc proc, Stack stack) {
     release_large(span);
     return;
   }
+  // not reached by programs: only a planted defect lets a large stack come here
   const int order = is_small(bytes) ? order_of(bytes) : params_.orders - 1;
   if (cache == nullptr) {
     MutexLock lock(lock_of(order));
@@ -196,6 +197,7 @@ uintptr_t ReferencePool::pool_take(int order) {
   }
   const uintptr_t lo = take_slot(*span);
   span->out = static_cast<uint16_t>(planted(Defect::kOutCountInverted) ? span->out - 1 : span->out + 1);
+  // not reached by programs: only a planted defect leaves a span unlisted
   if (!span->has_free_slot() && span->list == SpanList::kOrder) partial.remove(span);
   return lo;
 }
@@ -225,11 +227,13 @@ void ReferencePool::pool_give(uintptr_t lo, int order) {
     kept_bytes_.fetch_add(kPoolSpanBytes, std::memory_order_relaxed);
     return;
   }
+  // not reached by programs: only a planted defect leaves a span unlisted
   if (span->list == SpanList::kOrder) partial.remove(span);
   heap_.free(span);
 }
 
 Stack ReferencePool::allocate_large(size_t bytes) {
+  // not reached by programs: who grows asks for no more
   if (bytes > params_.max_stack_bytes && !planted(Defect::kGrowthLimitOnDelta)) return {};
   const uint32_t pages = pages_for(bytes);
   Span* span = take_reserved(pages);
@@ -390,6 +394,7 @@ void ReferencePool::Sweep::give(Span* span, uint32_t units) {
 }
 
 void ReferencePool::Sweep::finish() SD_NO_ANALYSIS {
+  // not reached by programs: finished by its destructor only
   if (!held_) return;
   if (first_ != nullptr) pool_.heap_.free_ascending(first_);
   pool_.unlock_all();
@@ -436,8 +441,11 @@ void ReferencePool::walk(WalkVisitor& visitor) const {
   walk_orders(visitor);
   walk_caches(visitor);
   walk_reserve(visitor);
+  // not reached by programs: explore alone asks
   if (!visitor.wants_hidden()) return;
+  // not reached by programs: explore alone asks
   visitor.hidden(keep_empty_.load(std::memory_order_relaxed) ? 1 : 0);
+  // not reached by programs: explore alone asks
   visitor.hidden(kept_bytes());
 }
 
@@ -446,12 +454,14 @@ void ReferencePool::walk_slots(const Span& span, WalkVisitor& visitor) const {
   const size_t slot = order_bytes(span.order);
   uint32_t steps = 0;
   for (uintptr_t lo = span.free_list; lo != 0; lo = link_of(lo)) {
+    // not reached by programs: only a damaged pool is so
     if (lo < base || lo >= base + kPoolSpanBytes || (lo - base) % slot != 0 || ++steps > kPoolSpanBytes / slot) {
       visitor.fault(WalkFault::kFreeList, base);
       return;
     }
     visitor.slot({lo, slot, SlotPlace::kPoolFree, kNoProc});
   }
+  // not reached by programs: explore alone asks
   if (visitor.wants_hidden()) visitor.hidden(span.given_units);
   for (uint32_t units = span.given_units; units != 0; units &= units - 1) {
     const auto unit = static_cast<uintptr_t>(std::countr_zero(units));
@@ -466,11 +476,13 @@ void ReferencePool::walk_orders(WalkVisitor& visitor) const {
     const Span* prev = nullptr;
     for (const Span* span = orders_[static_cast<size_t>(order)].partial.front(); span != nullptr;
          prev = span, span = span->next) {
+      // not reached by programs: only a damaged pool is so
       if (span->current() != SpanState::kStack || span->order != order || span->list != SpanList::kOrder ||
           ++steps > bound) {
         visitor.fault(WalkFault::kListMember, heap_.base_of(*span));
         break;
       }
+      // not reached by programs: only a damaged pool is so
       if (span->prev != prev) visitor.fault(WalkFault::kListLink, heap_.base_of(*span));
       walk_slots(*span, visitor);
     }
@@ -485,9 +497,11 @@ void ReferencePool::walk_caches(WalkVisitor& visitor) const {
       size_t bytes = 0;
       for (uintptr_t lo = list.head; lo != 0; lo = link_of(lo)) {
         bytes += slot;
+        // not reached by programs: only a damaged pool is so
         if (bytes > list.bytes || heap_.span_of(lo) == nullptr) break;
         visitor.slot({lo, slot, SlotPlace::kCached, p});
       }
+      // not reached by programs: only a damaged pool is so
       if (bytes != list.bytes) visitor.fault(WalkFault::kCacheSize, list.head);
     }
   }
@@ -499,6 +513,7 @@ void ReferencePool::walk_reserve(WalkVisitor& visitor) const {
   size_t steps = 0;
   for (const SpanLinks& list : reserve_) {
     for (const Span* span = list.front(); span != nullptr; span = span->next) {
+      // not reached by programs: only a damaged pool is so
       if (span->current() != SpanState::kStack || span->order != kLargeOrder || ++steps > bound) {
         visitor.fault(WalkFault::kListMember, heap_.base_of(*span));
         return;

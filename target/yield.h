@@ -66,8 +66,10 @@ class YieldHook {
  public:
   virtual void at(Yield point) = 0;
   // The processor on which the interrupted goroutine goes on; it was on `proc`.
+  // not reached by programs: the machine has its own
   virtual Proc resumes_on(Proc proc) { return proc; }
   // A drain freed a stack and goes on with the one at `next`, the first of `left` (> 0). Nothing may run there.
+  // not reached by programs: the machine has its own
   virtual void drain_goes_on([[maybe_unused]] uintptr_t next, [[maybe_unused]] size_t left) {}
 
  protected:

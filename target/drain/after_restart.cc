@@ -51,6 +51,7 @@ class AfterRestartPool : public QueueingPool {
   void restarted() {}
 
   size_t drain_step(size_t budget) SD_EXCLUDES(queue_mutex_) {
+    // not reached by programs: nobody drains while a mark runs
     if (marking()) return 0;
     StackQueue share = take_share(budget);
     const size_t count = share.count();
@@ -84,15 +85,18 @@ class AfterRestartPool : public QueueingPool {
     queue_.walk(visitor, heap_);
     drain_.walk(visitor, heap_);
     late_.walk(visitor, heap_);
+    // not reached by programs: explore alone asks
     if (!visitor.wants_hidden()) return;
+    // not reached by programs: explore alone asks
     visitor.hidden(queue_.count());  // where one queue ends and the next begins
+    // not reached by programs: explore alone asks
     visitor.hidden(drain_.count());
   }
 
  private:
   size_t step_size(size_t budget) const {
     if (budget != 0) return budget;
-    switch (params().drain_hold) {
+    switch (params().drain_hold) {  // not reached by programs: every value has a case
       case DrainHold::kWhole:
         return ~size_t{0};
       case DrainHold::kBatch:
@@ -100,6 +104,7 @@ class AfterRestartPool : public QueueingPool {
       case DrainHold::kEach:
         return 1;
     }
+    // not reached by programs: every value has a case
     return 1;
   }
 

@@ -127,7 +127,7 @@ class BitmapPool : public ReferencePool {
   void retire(Proc proc, Stack stack, RetireWhy why) {
     yield_point(Yield::kRetire);
     if (planted(Defect::kImmediateFree) && why == RetireWhy::kShrunk) keep_empty(false);
-    if (!marking() || !is_small(stack.bytes())) {
+    if (!marking() || !is_small(stack.bytes())) {  // not reached by programs: retired in a mark only
       free(proc, stack);
       return;
     }
@@ -151,6 +151,7 @@ class BitmapPool : public ReferencePool {
 
   // Looks at `budget` (0: kWordsAStep) words of the arena that a mark left dirty; the slots and spans given back.
   size_t drain_step(size_t budget) {
+    // not reached by programs: nobody drains while a mark runs, or for nothing
     if (marking() || !drain_pending()) return 0;
     yield_point(Yield::kHandOff);
     const size_t done = step(budget == 0 ? kWordsAStep : budget);
@@ -174,6 +175,7 @@ class BitmapPool : public ReferencePool {
   void walk(WalkVisitor& visitor) const {
     SpanFacts facts(*this, visitor);
     ReferencePool::walk(facts);
+    // not reached by programs: explore alone asks
     if (visitor.wants_hidden()) tell_hidden(visitor);
   }
 
@@ -207,12 +209,14 @@ class BitmapPool : public ReferencePool {
     const size_t end = mapped_units();
     for (size_t start = starts_.next(0, end); start < end; start = starts_.next(start + 1, end)) {
       const int order = order_at(start);
+      // not reached by programs: only a damaged pool is so
       if (order < 0) {
         visitor.fault(WalkFault::kListMember, address_of(start));
         continue;
       }
       for (uint32_t bits = available(start, order); bits != 0; bits &= bits - 1) {
         const size_t unit = start + static_cast<size_t>(std::countr_zero(bits));
+        // not reached by programs: only a damaged pool is so
         if (!offers_[static_cast<size_t>(order)].test(unit / kWordBits)) {
           visitor.fault(WalkFault::kListMember, address_of(unit));
         }
@@ -238,8 +242,10 @@ class BitmapPool : public ReferencePool {
       visitor_.span(facts);
     }
     void slot(const SlotView& view) override { visitor_.slot(view); }
+    // not reached by programs: only a damaged pool is so
     void fault(WalkFault fault, uintptr_t address) override { visitor_.fault(fault, address); }
     bool wants_hidden() const override { return visitor_.wants_hidden(); }
+    // not reached by programs: explore alone asks
     void hidden(uint64_t word) override { visitor_.hidden(word); }
 
    private:
@@ -254,6 +260,7 @@ class BitmapPool : public ReferencePool {
   static size_t first_unit(const Span& span) { return size_t{span.first()} * kUnitsPerPage; }
 
   // What decides which slot comes next and which spans are looked at, and a walk does not show.
+  // not reached by programs: explore alone asks
   void tell_hidden(WalkVisitor& visitor) const {
     for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) visitor.hidden(pending_.load(word));
     for (size_t word = 0; word <= mapped_units() / kWordBits / kWordBits; ++word) {
@@ -269,8 +276,11 @@ class BitmapPool : public ReferencePool {
     for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) {
       uint64_t stray = free_.load(word) | pending_.load(word);
       for (const Bits& slots : slots_) stray &= ~slots.load(word);
+      // not reached by programs: only a damaged pool is so
       if (stray == 0) continue;
+      // not reached by programs: only a damaged pool is so
       visitor.fault(WalkFault::kFreeList, address_of(word * kWordBits + static_cast<size_t>(std::countr_zero(stray))));
+      // not reached by programs: only a damaged pool is so
       return;
     }
   }
@@ -281,9 +291,10 @@ class BitmapPool : public ReferencePool {
   }
   bool is_empty(size_t start, int order) const { return available(start, order) == span_slots(order); }
   int order_at(size_t start) const {
-    for (int order = 0; order < params().orders; ++order) {
+    for (int order = 0; order < params().orders; ++order) {  // not reached by programs: only a damaged pool is so
       if (slots_[static_cast<size_t>(order)].test(start)) return order;
     }
+    // not reached by programs: only a damaged pool is so
     return -1;
   }
 
@@ -319,8 +330,11 @@ class BitmapPool : public ReferencePool {
     }
     // Withdrawn, then looked again: a retire that came in between has seen the offer still standing.
     offers_[static_cast<size_t>(order)].word(word / kWordBits).fetch_and(~Bits::mask(word), std::memory_order_seq_cst);
+    // not reached by programs: wants a retire between the two reads, so a second thread
     if ((pending_.word(word).load(std::memory_order_seq_cst) & mine) == 0) return 0;
+    // not reached by programs: wants a second thread
     offer(order, word);
+    // not reached by programs: wants a second thread
     return take_from(word, order);
   }
 

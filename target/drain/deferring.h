@@ -18,6 +18,7 @@ class DeferringPool : public ReferencePool {
 
  protected:
   bool queues(RetireWhy why) const {
+    // not reached by programs: retired in a mark only, but for the defect
     if (!marking()) return planted(Defect::kQ6OverDeferral);
     if (planted(Defect::kImmediateFree) && why == RetireWhy::kShrunk) return false;
     if (planted(Defect::kGrowNotDeferred) && why == RetireWhy::kGrown) return false;

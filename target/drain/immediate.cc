@@ -13,6 +13,7 @@ class ImmediatePool : public ReferencePool {
   void retire(Proc proc, Stack stack, RetireWhy) { free(proc, stack); }
   void end_mark() { mark_done(); }
   void restarted() {}
+  // not reached by programs: nothing is ever pending
   size_t drain_step(size_t) { return 0; }
   bool drain_pending() const { return false; }
 };

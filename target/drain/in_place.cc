@@ -24,6 +24,7 @@ class InPlacePool : public SerialPool {
 
   Stack halve(Stack stack) {
     const size_t half = stack.bytes() / 2;
+    // not reached by programs: with three orders or four, what is below a page is small
     if (cycle().concurrent || is_small(half) || half < kPageBytes) return {};
     Span* span = heap_.span_of(stack.lo);
     STACKDRAIN_CHECK(span != nullptr && span->order == kLargeOrder, "a large stack has a span of its own");

@@ -17,6 +17,7 @@ class SerialPool : public QueueingPool {
 
   void retire(Proc proc, Stack stack, RetireWhy why) {
     QueueingPool::retire(proc, stack, why);
+    // not reached by programs: the planted defect Q5 alone sets it
     if (drain_early_) drain(detach());
   }
 
@@ -27,6 +28,7 @@ class SerialPool : public QueueingPool {
   }
 
   void restarted() {}
+  // not reached by programs: nothing is ever pending
   size_t drain_step(size_t) { return 0; }
   bool drain_pending() const { return false; }
 

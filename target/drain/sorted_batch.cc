@@ -51,6 +51,7 @@ class SortedBatchPool : public DeferringPool {
     const uint64_t share = (uint64_t{stack.bytes() / kMinStackBytes} << kCountBits) | 1;
     const uint64_t before = noted_.fetch_add(share, std::memory_order_relaxed);
     notes_[count_of(before)] = static_cast<uint32_t>((stack.lo - arena_base()) / kMinStackBytes);
+    // not reached by programs: the planted defect Q5 alone sets it
     if (drain_early_) drain();
   }
 
@@ -61,6 +62,7 @@ class SortedBatchPool : public DeferringPool {
   }
 
   void restarted() {}
+  // not reached by programs: nothing is ever pending
   size_t drain_step(size_t) { return 0; }
   bool drain_pending() const { return false; }
 
@@ -80,6 +82,7 @@ class SortedBatchPool : public DeferringPool {
     for (size_t i = 0; i < count; ++i) {
       const uintptr_t lo = address_of(notes_[i]);
       const Span* span = heap_.span_of(lo);
+      // not reached by programs: only a damaged pool is so
       if (span == nullptr || span->current() != SpanState::kStack) {
         visitor.fault(WalkFault::kDeferred, lo);
         return;
@@ -117,6 +120,7 @@ class SortedBatchPool : public DeferringPool {
     yield_point(Yield::kDrainStep);
   }
 
+  // not reached by programs: the planted defect Q3 alone asks
   Stack stack_at(uint32_t unit) const {
     const uintptr_t lo = address_of(unit);
     const Span* span = heap_.span_of(lo);

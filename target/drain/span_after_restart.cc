@@ -24,6 +24,7 @@ class SpanAfterRestartPool : public SpanKeepingPool {
   }
 
   size_t drain_step(size_t) {
+    // not reached by programs: nobody drains while a mark runs, or for nothing
     if (marking() || !pending_.exchange(false, std::memory_order_acq_rel)) return 0;
     return release_empty_spans();
   }

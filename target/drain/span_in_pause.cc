@@ -15,6 +15,7 @@ class SpanInPausePool : public SpanKeepingPool {
     release_empty_spans();
   }
 
+  // not reached by programs: nothing is ever pending
   size_t drain_step(size_t) { return 0; }
   bool drain_pending() const { return false; }
 };

@@ -50,6 +50,7 @@ class StackQueue {
   }
 
   // The one that pop() takes next; the queue must not be empty.
+  // not reached by programs: the planted defect Q1 alone asks
   Stack front() const { return {head_, head_ + queued_bytes_of(head_)}; }
 
   // Detaches the last `count` pushed (0 < count < count()), walking that many links.
@@ -91,10 +92,12 @@ class StackQueue {
     size_t count = 0;
     size_t bytes = 0;
     for (uintptr_t lo = head_; lo != 0; lo = link_of(lo)) {
+      // not reached by programs: only a damaged pool is so
       if (++count > count_ || heap.span_of(lo) == nullptr) break;
       bytes += queued_bytes_of(lo);
       visitor.slot({lo, queued_bytes_of(lo), SlotPlace::kDeferred, kNoProc});
     }
+    // not reached by programs: only a damaged pool is so
     if (count != count_ || bytes != bytes_) visitor.fault(WalkFault::kDeferred, head_);
   }
 
