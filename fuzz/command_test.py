@@ -43,6 +43,7 @@ class BadInput(unittest.TestCase):
         self.refused(["explore", "--memory", "0"], "--memory")
         self.refused(["explore", "--depth", "many"], "'many'")
         self.refused(["explore", "serial"], "serial")
+        self.refused(["coverage", "target"], "target")
 
     def test_unknown_names(self):
         self.refused(["run", RACE, "--policy", "seriel"], "unknown policy 'seriel'", "did you mean 'serial'")
@@ -182,7 +183,7 @@ class Verbs(unittest.TestCase):
         for what in ("policies", "operations", "defects", "invariants", "fuzzers", "benchmarks"):
             self.assertEqual(run("list", what).returncode, 0)
             self.assertTrue(run("list", what, "--names").stdout.split())
-        for verb in ("report", "test", "fuzz", "explain", "run", "ops", "replay", "explore", "bench", "list"):
+        for verb in ("report", "test", "fuzz", "explain", "run", "ops", "replay", "explore", "coverage", "bench", "list"):
             self.assertEqual(run(verb, "--help").returncode, 0)
 
 
