@@ -44,8 +44,6 @@ class Checker final : private WalkVisitor {
   bool check_goroutine(uint32_t goroutine);
   // The full walk; all goroutines too.
   bool check_walk();
-  // The pool's accounts changed between the last two calls of check_step: something may have moved.
-  bool pool_moved() const { return moved_; }
   // After everything deferred is freed: C3, C4, and with `nothing_left` E6.
   bool check_quiescent(bool nothing_left);
   // After a drain step that freed `freed` stacks: takes those that are deferred no more out of the model (C3, C8).
@@ -65,6 +63,7 @@ class Checker final : private WalkVisitor {
   bool flushed() const { return flushed_; }
   // The operation under way has others inside it: what is lost now was lost between them (C6).
   void note_overlap(bool overlap) { overlap_ = overlap; }
+  bool overlap() const { return overlap_; }
 
   // Records a violation that the machine saw itself; always false.
   bool report(Invariant invariant, const char* format, ...) __attribute__((format(printf, 3, 4)));
@@ -108,8 +107,6 @@ class Checker final : private WalkVisitor {
   bool failed_ = false;
   bool flushed_ = false;
   bool overlap_ = false;
-  bool moved_ = true;
-  PoolStats last_stats_;
   uint64_t releases_at_begin_ = 0;
   size_t snapshot_count_ = 0;
   std::array<SpanView, kMaxSpans> snapshot_;  // Stack spans at gc-begin

@@ -16,9 +16,9 @@ size_t LockGraph::node_of(const void* mutex) {
   return count_++;
 }
 
-bool LockGraph::holds(size_t node) const {
-  return std::find(held_.begin(), held_.begin() + static_cast<ptrdiff_t>(depth_), node) !=
-         held_.begin() + static_cast<ptrdiff_t>(depth_);
+bool LockGraph::holds(const void* mutex) const {
+  const auto end = held_.begin() + static_cast<ptrdiff_t>(depth_);
+  return std::find(held_.begin(), end, mutex) != end;
 }
 
 // Is there a path of edges? Each round adds what one more edge reaches.
@@ -40,28 +40,28 @@ void LockGraph::note_cycle(size_t from, size_t to) {
   to_ = to;
 }
 
-bool LockGraph::acquires(const void* mutex) {
-  const size_t node = node_of(mutex);
-  if (node == kMaxLocks || depth_ == kMaxLocks) return true;
-  const bool again = holds(node);
+bool LockGraph::nests(const void* mutex) {
+  if (depth_ == kMaxLocks) return true;
+  const bool again = holds(mutex);
   for (size_t i = 0; i < depth_; ++i) {
-    const size_t outer = held_[i];
+    const size_t outer = node_of(held_[i]);
+    const size_t node = node_of(mutex);
+    if (outer == kMaxLocks || node == kMaxLocks) continue;
     const uint32_t edge = uint32_t{1} << node;
     if (outer == node || ((after_[outer] & edge) == 0 && reaches(node, outer))) note_cycle(outer, node);
     if (outer != node) after_[outer] |= edge;
   }
-  held_[depth_++] = node;
+  held_[depth_++] = mutex;
   return !again;
 }
 
-bool LockGraph::releases(const void* mutex) {
-  const size_t node = node_of(mutex);
+bool LockGraph::unnests(const void* mutex) {
   for (size_t i = depth_; i-- > 0;) {
-    if (held_[i] != node) continue;
+    if (held_[i] != mutex) continue;
     std::copy(held_.begin() + static_cast<ptrdiff_t>(i) + 1, held_.begin() + static_cast<ptrdiff_t>(depth_),
               held_.begin() + static_cast<ptrdiff_t>(i));
     --depth_;
-    return !holds(node);
+    return !holds(mutex);
   }
   return true;
 }

@@ -1,6 +1,6 @@
 // LockGraph: which lock a thread takes while it holds which others, over one program (F1).
 //
-//   node: a lock, numbered at its first use        edge a -> b: b was taken while a was held
+//   node: a lock, numbered when it first nests       edge a -> b: b was taken while a was held
 //
 // A cycle of edges is a deadlock that some schedule meets, even if this one did not; a lock taken while it is held is
 // the shortest of them. Plain arrays, reset in place.
@@ -20,10 +20,19 @@ class LockGraph final : public LockHook {
     count_ = depth_ = 0;
     cycle_ = false;
   }
-  bool acquires(const void* mutex) override;
-  bool releases(const void* mutex) override;
+  // A lock alone is nothing to remember: it gets a number when it is taken under another, or another under it.
+  bool acquires(const void* mutex) override {
+    if (depth_ != 0) return nests(mutex);
+    held_[depth_++] = mutex;
+    return true;
+  }
+  bool releases(const void* mutex) override {
+    if (depth_ != 1 || held_[0] != mutex) return unnests(mutex);
+    depth_ = 0;
+    return true;
+  }
 
-  // The first cycle met: its last edge goes from lock `from()` to lock `to()` (numbers in the order of first use).
+  // The first cycle met: its last edge goes from lock `from()` to lock `to()` (numbers in the order of first nesting).
   bool has_cycle() const { return cycle_; }
   size_t from() const { return from_; }
   size_t to() const { return to_; }
@@ -32,13 +41,15 @@ class LockGraph final : public LockHook {
   static constexpr size_t kMaxLocks = 32;  // more than a pool has; what is beyond is not watched
 
   size_t node_of(const void* mutex);
-  bool holds(size_t node) const;
+  bool nests(const void* mutex);
+  bool unnests(const void* mutex);
+  bool holds(const void* mutex) const;
   bool reaches(size_t from, size_t to) const;
   void note_cycle(size_t from, size_t to);
 
   std::array<const void*, kMaxLocks> locks_{};
-  std::array<uint32_t, kMaxLocks> after_{};  // bit b of after_[a]: b was taken while a was held
-  std::array<size_t, kMaxLocks> held_{};     // innermost last
+  std::array<uint32_t, kMaxLocks> after_{};    // bit b of after_[a]: b was taken while a was held
+  std::array<const void*, kMaxLocks> held_{};  // innermost last
   size_t count_ = 0;
   size_t depth_ = 0;
   bool cycle_ = false;

@@ -15,12 +15,36 @@ constexpr const char* kNoMark = "no mark runs";
 constexpr const char* kBusy = "it is busy in the operation around this one";
 constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 
-// Worlds of at most this many spans and slots are walked after every operation that moved something in the pool; larger
-// ones, and after operations that did not, every kWalkEvery.
-constexpr size_t kSmallWorld = 48;
-constexpr size_t kWalkEvery = 32;
+// A walk is due when as many operations were done since the last as an eighth of the spans and slots that there are to
+// walk: the smallest worlds after each, and no world spends most of its time on walks. What one comes too late for an
+// earlier operation, a run of the tool sees there: it walks after each.
+constexpr size_t kWalkedForOne = 8;
 // Tries to claim a goroutine that are enough: a try fails only when something ran in between, and that is once (F4).
 constexpr int kMaxClaims = 16;
+
+// Calls nothing of the pool by itself: what it leaves behind is checked where it is done.
+bool leaves_pool_alone(Op op) {
+  switch (op) {
+    case Op::kNop:
+    case Op::kWorld:
+    case Op::kReturn:
+    case Op::kBlock:
+    case Op::kWake:
+    case Op::kSend:
+    case Op::kPush:
+    case Op::kPop:
+    case Op::kSetProc:
+    case Op::kLoad:
+    case Op::kResolve:
+    case Op::kAt:
+    case Op::kInside:
+    case Op::kLook:
+    case Op::kStatus:
+      return true;
+    default:
+      return false;
+  }
+}
 
 // Takes no lock of the pool, so it may run where one is held.
 bool takes_no_lock(Op op) {
@@ -64,7 +88,7 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   claim_ = {};
   since_walk_ = 0;
   points_reached_ = 0;
-  watch_ = Watch::kUsual;
+  watch_ = watch_always_;
   alternatives_ = nullptr;
   locks_.reset();
 }
@@ -125,7 +149,8 @@ void Machine::run_one(size_t index) {
   outcome_.no_op = operation.reserved() ? "a reserved code" : execute(operation);
   if (state_counters_ != nullptr) count_state(operation, held, held_of_it);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
-  if (outcome_.no_op == nullptr && watch_ != Watch::kNothing) {  // a no-op changed nothing
+  const bool changed = outcome_.no_op == nullptr && (!leaves_pool_alone(operation.op()) || checker_.overlap());
+  if (watch_ == Watch::kEverything ? outcome_.no_op == nullptr : changed && watch_ != Watch::kNothing) {
     check_after(watch_ == Watch::kEverything);
   }
   if (observer_ != nullptr) observer_->operation(index, operation, nested_, outcome_);
@@ -209,8 +234,7 @@ bool Machine::check_locks() {
 bool Machine::check_after(bool walk) {
   if (!check_locks()) return false;
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
-  const bool due = walk || (checker_.pool_moved() && checker_.walk_size() <= kSmallWorld);
-  if (!due && ++since_walk_ < kWalkEvery) return true;
+  if (!walk && ++since_walk_ * kWalkedForOne < checker_.walk_size()) return true;
   since_walk_ = 0;
   return checker_.check_walk();
 }
@@ -846,8 +870,10 @@ bool Machine::end_cycle() {
     const uint32_t marker = static_cast<uint32_t>(turn % markers);
     const uint32_t job = collector_.next_job();
     if (job >= kFixedJobs) {
-      marker_job(marker, job - kFixedJobs);
+      const uint32_t g = job - kFixedJobs;
       collector_.skip_job();
+      if (!expected(g).alive() && !expected(g).stack) continue;  // nothing to scan or to give back
+      marker_job(marker, g);
     } else if (collector_.run_next_job(static_cast<int>(marker)).flushed) {
       checker_.note_flushed(true);
     }

@@ -92,6 +92,9 @@ class Machine final : private YieldHook {
   Machine();
   // Runs the program; the verdict stays valid until the next run.
   const Verdict& run(ProgramView program, const PolicyRow& policy, MachineObserver* observer = nullptr);
+  // From now on every operation is followed by the full walk, so that what breaks is seen where it breaks; a fuzzer
+  // looks less often (kWalkedForOne), and again like this at what it found.
+  void walk_always(bool always) { watch_always_ = always ? Watch::kEverything : Watch::kUsual; }
   // Of the last run.
   const Verdict& verdict() const { return verdict_; }
   // The span map now, one line a span; for reports. Writes at most `capacity` characters; allocates nothing.
@@ -241,6 +244,7 @@ class Machine final : private YieldHook {
   bool live_hook_ = false;
   uint32_t points_reached_ = 0;  // a bit for each yield point that an operation reached, not those of nested ones
   Watch watch_ = Watch::kUsual;
+  Watch watch_always_ = Watch::kUsual;
   Alternatives* alternatives_ = nullptr;
   Claim claim_;
   size_t freed_inside_ = 0;  // stacks that drain steps inside the one under way have freed

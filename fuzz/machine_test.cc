@@ -11,6 +11,7 @@ namespace {
 
 Machine& machine() {
   static Machine instance;
+  instance.walk_always(true);
   return instance;
 }
 

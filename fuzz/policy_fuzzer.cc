@@ -17,6 +17,8 @@ namespace {
 void run(ProgramView program, const PolicyRow& policy) {
   const Verdict& verdict = harness_machine().run(program, policy);
   if (!verdict.violated) return;
+  harness_machine().walk_always(true);
+  harness_machine().run(program, policy);
   print_finding(stderr, program, policy, verdict, harness_machine());
   say_what_was_reached();
   std::abort();

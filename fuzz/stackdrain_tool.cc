@@ -41,7 +41,11 @@ namespace {
 using Arguments = std::vector<std::string>;
 
 Machine& machine() {
-  static Machine& instance = *new Machine;  // lives as long as the process
+  static Machine& instance = []() -> Machine& {
+    Machine& made = *new Machine;  // lives as long as the process
+    made.walk_always(true);
+    return made;
+  }();
   return instance;
 }
 

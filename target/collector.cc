@@ -114,7 +114,7 @@ void Collector::judge_buffered(WriteBuffer& buffer) {
 }
 
 void Collector::judge_all_buffered() {
-  for (WriteBuffer& buffer : buffers_) judge_buffered(buffer);
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) judge_buffered(buffers_[static_cast<size_t>(proc)]);
 }
 
 bool Collector::load(int marker, uint32_t goroutine, RootKind kind) {

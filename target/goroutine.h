@@ -119,7 +119,6 @@ class Goroutine {
   uint64_t digest() const;
 
   uint32_t id() const { return id_; }
-  // not reached by programs: tests ask
   uint32_t generation() const { return generation_; }
   // The last cycles in which it was scanned and halved.
   // not reached by programs: explore asks

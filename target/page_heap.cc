@@ -301,6 +301,25 @@ void PageHeap::free_ascending(Span* chain) {
   }
 }
 
+// Under a fuzzer the system is spared: the pages read as zero afterwards, which is all that anybody can see of it, and
+// a system call and its page faults would cost more than the rest of an execution.
+bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {
+  const uintptr_t base = arena_.address_of(first);
+#if STACKDRAIN_YIELDS
+  for (uint32_t page = first; page < first + pages; ++page) {
+    if (arena_.dirty()[page] == 0) continue;
+    arena_.dirty()[page] = 0;
+    const uintptr_t address = arena_.address_of(page);
+    asan_unpoison(address, kPageBytes);
+    std::memset(reinterpret_cast<void*>(address), 0, kPageBytes);
+  }
+  asan_poison(base, bytes_of(pages));
+  return true;
+#else
+  return madvise(reinterpret_cast<void*>(base), bytes_of(pages), MADV_DONTNEED) == 0;
+#endif
+}
+
 uint64_t PageHeap::release_idle() {
   MutexLock lock(mutex_);
   ++accounts_.locks_taken;
@@ -310,7 +329,7 @@ uint64_t PageHeap::release_idle() {
       if (span->released) continue;
       const uint64_t size = bytes_of(span->page_count());
       // not reached by programs: the system refuses
-      if (madvise(reinterpret_cast<void*>(base_of(*span)), size, MADV_DONTNEED) != 0) continue;
+      if (!give_back_memory(span->first(), span->page_count())) continue;
       span->released = true;
       span->needs_zero = false;
       bytes += size;
@@ -379,6 +398,7 @@ void PageHeap::walk_map(const Span& span, WalkVisitor& visitor) const {
 void PageHeap::walk(WalkVisitor& visitor) const {
   MutexLock lock(mutex_);
   uint32_t page = 0;
+  uint32_t free_spans = 0;
   while (page < mapped_pages_) {
     const uint32_t index = arena_.page_map()[page].load(std::memory_order_relaxed);
     const Span& span = arena_.spans()[index];
@@ -389,11 +409,12 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     }
     // not reached by programs: only a damaged pool is so
     if (span.current() == SpanState::kDead) visitor.fault(WalkFault::kDeadReached, arena_.address_of(page));
+    free_spans += span.current() == SpanState::kFree ? 1 : 0;
     visitor.span(view_of(span, arena_.address_of(page)));
     walk_map(span, visitor);
     page += span.page_count();
   }
-  walk_free_lists(visitor);
+  walk_free_lists(visitor, free_spans);
   walk_spare(visitor);
   // not reached by programs: explore alone asks
   if (visitor.wants_hidden()) tell_hidden(visitor);
@@ -436,22 +457,34 @@ void PageHeap::walk_spare(WalkVisitor& visitor) const {
   }
 }
 
-void PageHeap::walk_free_lists(WalkVisitor& visitor) const {
-  for (uint32_t n = 0; n < kExactLists; ++n) {
-    uint32_t steps = 0;
-    const Span* prev = nullptr;
-    for (const Span* span = free_[n].front(); span != nullptr; prev = span, span = span->next) {
-      const bool right_list = n == 0 ? span->page_count() >= kExactLists : span->page_count() == n;
-      // not reached by programs: only a damaged pool is so
-      if (span->current() != SpanState::kFree || span->list != SpanList::kHeapFree || !right_list ||
-          ++steps > mapped_pages_) {
-        visitor.fault(WalkFault::kListMember, base_of(*span));
-        break;
-      }
-      // not reached by programs: only a damaged pool is so
-      if (span->prev != prev) visitor.fault(WalkFault::kListLink, base_of(*span));
+// `free_spans`: how many there are; each must be on a list, and on one that best_fit looks at.
+void PageHeap::walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const {
+  uint32_t seen = walk_free_list(visitor, 0);
+  for (size_t word = 0; word < non_empty_.size(); ++word) {
+    for (uint64_t bits = non_empty_[word]; bits != 0; bits &= bits - 1) {
+      seen += walk_free_list(visitor, static_cast<uint32_t>(word * 64) + static_cast<uint32_t>(std::countr_zero(bits)));
     }
   }
+  // not reached by programs: only a damaged pool is so
+  if (seen != free_spans) visitor.fault(WalkFault::kListMember, arena_.base());
+}
+
+// The spans on one list.
+uint32_t PageHeap::walk_free_list(WalkVisitor& visitor, uint32_t n) const {
+  uint32_t steps = 0;
+  const Span* prev = nullptr;
+  for (const Span* span = free_[n].front(); span != nullptr; prev = span, span = span->next) {
+    const bool right_list = n == 0 ? span->page_count() >= kExactLists : span->page_count() == n;
+    // not reached by programs: only a damaged pool is so
+    if (span->current() != SpanState::kFree || span->list != SpanList::kHeapFree || !right_list ||
+        ++steps > mapped_pages_) {
+      visitor.fault(WalkFault::kListMember, base_of(*span));
+      break;
+    }
+    // not reached by programs: only a damaged pool is so
+    if (span->prev != prev) visitor.fault(WalkFault::kListLink, base_of(*span));
+  }
+  return steps;
 }
 
 }  // namespace stackdrain

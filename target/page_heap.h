@@ -102,7 +102,9 @@ class PageHeap {
   void withdraw(Span* span) SD_REQUIRES(mutex_);
   void set_map(uint32_t page, const Span* span);
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
-  void walk_free_lists(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
+  bool give_back_memory(uint32_t first, uint32_t pages) SD_REQUIRES(mutex_);
+  void walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const SD_REQUIRES(mutex_);
+  uint32_t walk_free_list(WalkVisitor& visitor, uint32_t n) const SD_REQUIRES(mutex_);
   void tell_hidden(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   void walk_spare(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   void walk_map(const Span& span, WalkVisitor& visitor) const;
