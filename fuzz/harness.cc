@@ -77,10 +77,13 @@ Machine& make_machine() {
 }  // namespace
 
 #if STACKDRAIN_ASAN
-// ASan calls it before it ends the process; the death callback is the engine's own.
+// The sanitizers call these before they end the process; the death callback is the engine's own.
 extern "C" void __asan_on_error() {
   print_canary();
   print_stop(stderr, harness_machine(), "a sanitizer");
+}
+extern "C" void __ubsan_on_report() {
+  __asan_on_error();
 }
 #endif
 

@@ -105,6 +105,8 @@ class Machine final : private YieldHook {
   const PolicyRow* running() const { return running_ ? policy_ : nullptr; }
   ProgramView program() const { return program_; }
   const AnyPool* pool() const { return pool_; }
+  // What was seen to be violated in the operation under way, or nullptr: a crash that follows is its consequence.
+  const Violation* seen() const { return checker_.failed() ? &checker_.violation() : nullptr; }
   // Counts kinds of state in kStateCounters bytes from now on; nullptr: no more.
   void count_states(uint8_t* counters) { state_counters_ = counters; }
   const Collector& collector() const { return collector_; }

@@ -318,9 +318,9 @@ class Draft {
   Random& random() { return random_; }
 
   void change() {
-    if (count_ == 0 || random_.one_in(64)) return from_nothing();
+    if (count_ == 0 || random_.one_in(20)) return from_nothing();
     if (count_ > kLong && random_.one_in(2)) return remove(place(), 1 + random_.below(count_ / 4));
-    switch (random_.below(13)) {
+    switch (random_.below(16)) {
       case 0:
       case 1:
       case 2:
@@ -433,8 +433,13 @@ class Draft {
     return likely_value(field.kind, field.bits, random_);
   }
 
-  void world() {
+  // With mutators running during marks more often than not: that is where interleavings are.
+  Operation any_world() {
     const Operation world = made(Op::kWorld, random_);
+    return random_.one_in(2) ? with(world, FieldKind::kMarking, 1) : world;
+  }
+  void world() {
+    const Operation world = any_world();
     if (!get(0).reserved() && get(0).op() == Op::kWorld) return set(0, world);
     insert(0, world);
   }
@@ -445,10 +450,12 @@ class Draft {
     const size_t point = random_.below(kYieldPoints.size());
     const uint32_t hosts = kHosts[point];
     Operation inside = made(Op::kInside, random_);
-    inside.bits = static_cast<uint16_t>(point);  // and a count of one
+    inside.bits = static_cast<uint16_t>(point);
+    const size_t guests = random_.one_in(4) ? 2 : 1;
+    inside = with(inside, FieldKind::kCount, static_cast<uint32_t>(guests - 1));
     const size_t host = host_of(hosts);
     if (host < count_) {
-      insert(host + 1, guest_of(get(host), sketch_at(host)));
+      for (size_t n = 0; n < guests; ++n) insert(host + 1, guest_of(get(host), sketch_at(host)));
       return insert(host, inside);
     }
     const size_t at = place();
@@ -458,7 +465,7 @@ class Draft {
       fresh = made(nth_set(hosts, random_.below(static_cast<size_t>(std::popcount(hosts)))), random_);
       if (sketch.fit(fresh, random_)) break;
     }
-    insert(at, guest_of(fresh, sketch));
+    for (size_t n = 0; n < guests; ++n) insert(at, guest_of(fresh, sketch));
     insert(at, fresh);
     insert(at, inside);
   }
@@ -497,10 +504,10 @@ class Draft {
   void from_nothing() {
     const auto subset = static_cast<uint32_t>(random_.word());
     count_ = 0;
-    if (random_.one_in(2)) insert(0, made(Op::kWorld, random_));
+    if (!random_.one_in(4)) insert(0, any_world());
     const size_t length = 4 + random_.below(20);
     for (size_t i = 0; i < length; ++i) {
-      if (random_.one_in(12)) {
+      if (random_.one_in(8)) {
         interleave();
       } else {
         insert(count_, fitting_operation(sketch_at(count_), subset, random_));
