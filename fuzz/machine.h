@@ -127,6 +127,7 @@ class Machine final : private YieldHook {
     Proc proc = kNoProc;
     int marker = -1;
     int goroutine = -1;
+    int wakes = -1;        // the goroutine whose record a sender has taken off the channel: nobody else wakes it
     bool drains = false;   // a drain step runs; another drainer may step inside it
     bool parking = false;  // the goroutine blocks: a marker may come by, everybody else keeps away
   };

@@ -470,7 +470,8 @@ class Draft {
     insert(at, inside);
   }
   Operation guest_of(Operation host, const Sketch& sketch) {
-    for (int tries = 0; host.goroutine().has_value() && tries < 16 && !random_.one_in(16); ++tries) {
+    const bool about_the_same = host.goroutine().has_value() && !random_.one_in(3);
+    for (int tries = 0; about_the_same && tries < 16; ++tries) {
       const Operation wanted = with(random_operation(~uint32_t{0}, random_), FieldKind::kGoroutine, *host.goroutine());
       Operation guest = wanted;
       if (guest.goroutine() == host.goroutine() && sketch.fit(guest, random_) && guest.bits == wanted.bits)
@@ -485,8 +486,13 @@ class Draft {
     if (operation.reserved() || !operation.goroutine().has_value()) return insert(at, operation);
     const size_t length = 2 + random_.below(12);
     const auto first = static_cast<uint32_t>(random_.below(4));
-    for (size_t i = 0; i < length; ++i) {
-      insert(at + i, with(operation, FieldKind::kGoroutine, first + static_cast<uint32_t>(i)));
+    for (int round = 0; round < 2; ++round) {  // often a second thing with the same ones: all spawn, then all exit
+      for (size_t i = 0; i < length; ++i) {
+        insert(at + static_cast<size_t>(round) * length + i,
+               with(operation, FieldKind::kGoroutine, first + static_cast<uint32_t>(i)));
+      }
+      operation = fitting_operation(sketch_at(std::min(at + length, count_)), ~uint32_t{0}, random_);
+      if (operation.reserved() || !operation.goroutine().has_value() || random_.one_in(3)) return;
     }
   }
   // The first from a random place on, around the end; count_ if there is none.

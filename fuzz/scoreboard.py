@@ -45,8 +45,8 @@ def defects_of(tool, corpus):
     """The table of defects, and where each can be seen by the expectations in the corpus."""
     listed = subprocess.run([tool, "list", "defects"], capture_output=True, text=True, check=True).stdout
     policies = {}
-    for program in sorted(Path(corpus).glob("*.ops")):
-        for name, policy in re.findall(r"^# expect: defect=(\S+) (\S+) \S+", program.read_text(encoding="utf-8"), re.M):
+    for program in sorted(Path(corpus).glob("*/*.ops")):
+        for name, policy in re.findall(r"^# expect: defect=(\S+) (\S+) (?!pass)\S+", program.read_text(encoding="utf-8"), re.M):
             policies.setdefault(name, []).append(policy)
     rows = []
     for line in listed.splitlines():

@@ -39,7 +39,7 @@ namespace stackdrain {
     "A7 A8")                                                                                                           \
   X(kRootKindMissed, "root-kind-missed", "#18174 #58432", "selectdone is not adjusted by the copy", "D1 D2 A3")        \
   X(kPublishBeforeCopy, "publish-before-copy", "#17007 b902a63ade",                                                    \
-    "the adjusted elem is published, and usable, before the slot was copied", "D2 D6")                                 \
+    "the adjusted elem is published, and usable, before the slot was copied", "D2 D5 D6")                              \
   X(kDeadStackBypass, "dead-stack-bypass", "92eb1e1600",                                                               \
     "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                        \
   X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5")       \
@@ -77,7 +77,7 @@ namespace stackdrain {
     "what becomes of a freed block is decided by its size alone: a heap block of a slot's size goes into a cache",     \
     "B1 B2 E3 assertion")                                                                                              \
   X(kSplitKeepsOldList, "split-keeps-old-list", "#7544 8d321625fd",                                                    \
-    "the half that an in-place shrink keeps is left on a list of what it was", "A4 A5 A6 B1")                          \
+    "the half that an in-place shrink keeps is left on a list of what it was", "A4 A5 A6 B1 E5")                       \
   X(kElemKeptInCachedRecord, "elem-kept-in-cached-record", "b02450da02",                                               \
     "a channel record keeps its elem when it goes back to the cache of records", "D1 A3")                              \
   X(kStaleLinkInCachedRecord, "stale-link-in-cached-record", "#9110",                                                  \
@@ -91,9 +91,9 @@ namespace stackdrain {
   X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read", "C5 B1 C3 A4 E2 assertion") \
   X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3")                          \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \
-    "C3 C2 B1 A4 E2")                                                                                                  \
+    "C3 C2 B1 A4 E2 assertion")                                                                                        \
   X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")    \
-  X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3")             \
+  X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3 C1")          \
   X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                           \
   X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")             \
   X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "A5 C2 B2 B1")         \
