@@ -42,10 +42,11 @@ void print_program(std::FILE* out, ProgramView program, size_t index) {
   }
 }
 
-void print_violation(std::FILE* out, const PolicyRow& policy, const Verdict& verdict) {
-  const InvariantRow& row = kInvariants[static_cast<size_t>(verdict.violation.invariant)];
-  std::fprintf(out, "policy %s violates %s at operation %zu of %zu: %s\n", policy.name.data(), row.id.data(),
-               verdict.index, verdict.operations, verdict.violation.message.data());
+void print_violation(std::FILE* out, const PolicyRow& policy, const Violation& violation, size_t index,
+                     size_t operations) {
+  const InvariantRow& row = kInvariants[static_cast<size_t>(violation.invariant)];
+  std::fprintf(out, "policy %s violates %s at operation %zu of %zu: %s\n", policy.name.data(), row.id.data(), index,
+               operations, violation.message.data());
   std::fprintf(out, "%s: %s\n", row.id.data(), row.what.data());
 }
 
@@ -53,7 +54,7 @@ void print_violation(std::FILE* out, const PolicyRow& policy, const Verdict& ver
 
 void print_finding(std::FILE* out, ProgramView program, const PolicyRow& policy, const Verdict& verdict,
                    const Machine& machine) {
-  print_violation(out, policy, verdict);
+  print_violation(out, policy, verdict.violation, verdict.index, verdict.operations);
   print_program(out, program, verdict.index);
   print_span_map(out, machine);
 }
@@ -75,6 +76,7 @@ void print_stop(std::FILE* out, const Machine& machine, const char* stopped_by) 
   if (policy == nullptr) return;
   const ProgramView program = machine.program();
   const size_t index = machine.current_index();
+  if (const Violation* seen = machine.seen()) print_violation(out, *policy, *seen, index, program.size());
   std::fprintf(out, "policy %s stopped by %s at operation %zu of %zu\n", policy->name.data(), stopped_by, index,
                program.size());
   print_program(out, program, index);
@@ -87,7 +89,7 @@ const Verdict& explain(std::FILE* out, Machine& machine, ProgramView program, co
   std::fprintf(out, "    #   operation                           what happened (| inside the next one without |)\n");
   const Verdict& verdict = machine.run(program, policy, &narrator);
   if (verdict.violated) {
-    print_violation(out, policy, verdict);
+    print_violation(out, policy, verdict.violation, verdict.index, verdict.operations);
   } else {
     std::fprintf(out, "policy %s passes: %zu operations, %zu no-ops, %llu cycles, %llu stacks shrunk\n",
                  policy.name.data(), verdict.operations, verdict.no_ops,

@@ -8,7 +8,7 @@
 #include "target/defects.h"
 
 #if STACKDRAIN_ASAN
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 namespace stackdrain {
@@ -62,10 +62,6 @@ void print_canary() {
 void print_canary() {}
 #endif
 
-[[maybe_unused]] void print_on_death() {
-  print_canary();
-  print_stop(stderr, harness_machine(), "a sanitizer");
-}
 void print_on_assertion() {
   print_canary();
   print_stop(stderr, harness_machine(), "the pool's own assertion");
@@ -75,13 +71,21 @@ Machine& make_machine() {
   Machine& machine = *new Machine;  // lives as long as the process
   machine.count_states(state_counters);
   on_check_failure = print_on_assertion;
-#if STACKDRAIN_ASAN
-  __sanitizer_set_death_callback(print_on_death);
-#endif
   return machine;
 }
 
 }  // namespace
+
+#if STACKDRAIN_ASAN
+// The sanitizers call these before they end the process; the death callback is the engine's own.
+extern "C" void __asan_on_error() {
+  print_canary();
+  print_stop(stderr, harness_machine(), "a sanitizer");
+}
+extern "C" void __ubsan_on_report() {
+  __asan_on_error();
+}
+#endif
 
 #if STACKDRAIN_DEFECTS
 void note_input() {

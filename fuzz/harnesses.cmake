@@ -8,6 +8,9 @@ if(STACKDRAIN_FUZZ_ENGINE)
   foreach(source ${sources})
     get_filename_component(fuzzer ${source} NAME_WE)
     add_executable(${fuzzer} ${source})
+    if(fuzzer MATCHES "^(policy|differential)_")  # those whose inputs are programs
+      target_sources(${fuzzer} PRIVATE libfuzzer_mutator.cc)
+    endif()
     target_link_libraries(${fuzzer} PRIVATE stackdrain_machine stackdrain_replay stackdrain_harness)
     # clang links libFuzzer for this flag, afl-clang-fast++ its own persistent driver; OSS-Fuzz says what it wants.
     if(DEFINED ENV{LIB_FUZZING_ENGINE})

@@ -13,6 +13,7 @@ namespace {
 constexpr const char* kStopped = "the world is stopped";
 constexpr const char* kNoMark = "no mark runs";
 constexpr const char* kBusy = "it is busy in the operation around this one";
+constexpr const char* kTaken = "a sender has its record already, and wakes it";
 constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 
 // A walk is due when as many operations were done since the last as an eighth of the spans and slots that there are to
@@ -600,6 +601,7 @@ const char* Machine::do_wake(Operation operation) {
   const uint32_t g = operation.arg(0);
   if (const char* refusal = mutator_refusal(g)) return refusal;
   if (expected(g).status != GoStatus::kWaiting) return "it doesn't wait";
+  if (nested_ && host_.wakes == static_cast<int>(g)) return kTaken;
   if (!goroutine(g).wake()) return "its stack is moving";
   forget_wait(expected(g));
   checker_.check_goroutine(g);
@@ -612,7 +614,8 @@ const char* Machine::do_send(Operation operation) {
   if (!mutators_run()) return kStopped;
   ModelGoroutine& owner = expected(g);
   if (owner.roots[static_cast<size_t>(RootKind::kElem)] == 0) return "it waits on no channel";
-  if (!nested_) host_ = {proc_, -1, -1};
+  if (nested_ && host_.wakes == static_cast<int>(g)) return kTaken;
+  if (!nested_) host_ = {.proc = proc_, .wakes = static_cast<int>(g)};
   const uint64_t value = (uint64_t{operation.arg(1)} << 32) | (index_ << 1) | 1;
   const size_t frame = owner.frames - 1;
   // In a marker's job a goroutine is only moving while it is being copied; when it is scanned after that, it can be

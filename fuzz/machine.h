@@ -105,6 +105,8 @@ class Machine final : private YieldHook {
   const PolicyRow* running() const { return running_ ? policy_ : nullptr; }
   ProgramView program() const { return program_; }
   const AnyPool* pool() const { return pool_; }
+  // What was seen to be violated in the operation under way, or nullptr: a crash that follows is its consequence.
+  const Violation* seen() const { return checker_.failed() ? &checker_.violation() : nullptr; }
   // Counts kinds of state in kStateCounters bytes from now on; nullptr: no more.
   void count_states(uint8_t* counters) { state_counters_ = counters; }
   const Collector& collector() const { return collector_; }
@@ -125,6 +127,7 @@ class Machine final : private YieldHook {
     Proc proc = kNoProc;
     int marker = -1;
     int goroutine = -1;
+    int wakes = -1;        // the goroutine whose record a sender has taken off the channel: nobody else wakes it
     bool drains = false;   // a drain step runs; another drainer may step inside it
     bool parking = false;  // the goroutine blocks: a marker may come by, everybody else keeps away
   };

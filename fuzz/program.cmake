@@ -1,3 +1,3 @@
-add_library(stackdrain_program STATIC program.cc)
+add_library(stackdrain_program STATIC program.cc mutator.cc)
 target_link_libraries(stackdrain_program PUBLIC stackdrain_target)
-stackdrain_test(program_test SOURCES program_test.cc LIBS stackdrain_program)
+stackdrain_test(program_test SOURCES program_test.cc mutator_test.cc LIBS stackdrain_program)

@@ -2,6 +2,7 @@
 // command calls it.
 //
 // Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage or bad input (one line on standard error).
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <initializer_list>
@@ -52,6 +53,13 @@ Machine& machine() {
 // The pool's own assertion failed: that is a finding, not a crash of the tool.
 [[noreturn]] void stopped_by_assertion() {
   print_stop(stdout, machine(), "the pool's own assertion");
+  std::_Exit(1);
+}
+
+// A broken pool may follow a wild pointer, too. The process ends here, so what print_stop does is allowed to fail.
+[[noreturn]] void stopped_by_signal(int signal) {
+  std::signal(signal, SIG_DFL);
+  print_stop(stdout, machine(), "a crash of the pool");
   std::_Exit(1);
 }
 
@@ -365,6 +373,7 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("stackdrain_tool run|explain|ops|replay|list …; see stackdrain --help");
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   stackdrain::on_check_failure = +[] { stackdrain::stopped_by_assertion(); };
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE}) std::signal(signal, stackdrain::stopped_by_signal);
   try {
     return stackdrain::dispatch({rest.begin() + 1, rest.end()});
   } catch (const stackdrain::InputError& error) {

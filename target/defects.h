@@ -23,7 +23,8 @@ namespace stackdrain {
   X(kGrowNotDeferred, "grow-not-deferred", "#11267 d57056ba26",                                                        \
     "with mutators running, growth frees the old stack during mark", "A1 A2 A3 C1")                                    \
   X(kSpanNotListed, "span-not-listed", "7c13860cd0", "a new span is never put on the pool list", "A4 A5 A6 E2")        \
-  X(kOutCountInverted, "out-count-inverted", "7c13860cd0", "the count of slots out runs the wrong way", "A4 B1 B2 E2") \
+  X(kOutCountInverted, "out-count-inverted", "7c13860cd0", "the count of slots out runs the wrong way",                \
+    "A4 B1 B2 E2 assertion")                                                                                           \
   X(kLargeInCache, "large-in-cache", "7c13860cd0", "a large stack goes into an order's cache", "B1 B2 B3 B4 B7 E1")    \
   X(kFreelistKept, "freelist-kept", "7c13860cd0", "a span leaves for the heap with its free list", "A7 B3")            \
   X(kCacheUnbounded, "cache-unbounded", "f82db7d9e4", "the cache's cap test is dropped", "B4 E7")                      \
@@ -38,7 +39,7 @@ namespace stackdrain {
     "A7 A8")                                                                                                           \
   X(kRootKindMissed, "root-kind-missed", "#18174 #58432", "selectdone is not adjusted by the copy", "D1 D2 A3")        \
   X(kPublishBeforeCopy, "publish-before-copy", "#17007 b902a63ade",                                                    \
-    "the adjusted elem is published, and usable, before the slot was copied", "D2 D6")                                 \
+    "the adjusted elem is published, and usable, before the slot was copied", "D2 D5 D6")                              \
   X(kDeadStackBypass, "dead-stack-bypass", "92eb1e1600",                                                               \
     "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                        \
   X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5")       \
@@ -56,7 +57,7 @@ namespace stackdrain {
   X(kPreemptedInCachePush, "preempted-in-cache-push", "#15853 6a86dbe75f",                                             \
     "the processor is read again between linking a stack and storing the head", "B1 B4 E2 F2")                         \
   X(kCacheUsedWhileFlushed, "cache-used-while-flushed", "d6d7170de4",                                                  \
-    "a cache is flushed by a marker while its processor runs", "B1 B4 B5 B3 E2")                                       \
+    "a cache is flushed by a marker while its processor runs", "A3 B1 B3 B4 B5 E2 F5 assertion")                       \
   X(kFreeBeforeMetadata, "free-before-metadata", "#11617 cc8f544198",                                                  \
     "a span is freed, and then its metadata is cleared", "A1 A7 B7")                                                   \
   X(kStatePublishedEarly, "state-published-early", "#35541 c53b2bdb35",                                                \
@@ -74,9 +75,9 @@ namespace stackdrain {
     "memory given back to the system is not taken back when its span is issued", "E5")                                 \
   X(kFreePathBySize, "free-path-by-size", "#7490 1a89e6388c",                                                          \
     "what becomes of a freed block is decided by its size alone: a heap block of a slot's size goes into a cache",     \
-    "B1 B2 E3")                                                                                                        \
+    "B1 B2 E3 assertion")                                                                                              \
   X(kSplitKeepsOldList, "split-keeps-old-list", "#7544 8d321625fd",                                                    \
-    "the half that an in-place shrink keeps is left on a list of what it was", "A4 A5 A6 B1")                          \
+    "the half that an in-place shrink keeps is left on a list of what it was", "A4 A5 A6 B1 E5")                       \
   X(kElemKeptInCachedRecord, "elem-kept-in-cached-record", "b02450da02",                                               \
     "a channel record keeps its elem when it goes back to the cache of records", "D1 A3")                              \
   X(kStaleLinkInCachedRecord, "stale-link-in-cached-record", "#9110",                                                  \
@@ -87,12 +88,12 @@ namespace stackdrain {
     "the largest stack is compared with what a growth adds, not with what comes of it", "D3")                          \
   X(kLastOutByClaim, "last-out-by-claim", "39380e8e01",                                                                \
     "who takes the last stacks of a drain thinks it is the last one out, while they are still in hand", "F7 C3")       \
-  X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read", "C5 B1 C3 A4 E2")           \
+  X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read", "C5 B1 C3 A4 E2 assertion") \
   X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3")                          \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",                \
-    "C3 C2 B1 A4 E2")                                                                                                  \
+    "C3 C2 B1 A4 E2 assertion")                                                                                        \
   X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")    \
-  X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3")             \
+  X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3 C1")          \
   X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                           \
   X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")             \
   X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "A5 C2 B2 B1")         \

@@ -161,6 +161,7 @@ bool Goroutine::claim_for_copy(GoStatus& was) {
 bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
   GoStatus was;
   const size_t limited = planted(Defect::kGrowthLimitOnDelta) ? new_bytes - stack_.bytes() : new_bytes;
+  // not reached by programs: who runs is in nobody's hands but a second thread's
   if (limited > pool.params().max_stack_bytes || !claim_for_copy(was)) return false;
   const Stack fresh = pool.allocate(proc, new_bytes);
   if (fresh) copy(pool, proc, fresh, RetireWhy::kGrown, marking);

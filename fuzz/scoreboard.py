@@ -1,0 +1,198 @@
+"""The scoreboard of planted defects: each is planted, fuzzed for until something reports it, and the trials are counted.
+
+A trial is one process of one harness with one defect, on the first policy that the defect's program in the corpus
+names. What it says of itself (harness.h, the canary): after how many inputs and seconds the defect's site was reached,
+and after how many there was a report. The report is then explained from its input alone, by the tool, and the
+explanation is right if it names an invariant that the table of defects names.
+"""
+
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "reports"))
+import survival  # noqa: E402  (beside the report, which uses it too)
+
+DIFFERENTIAL = "differential"  # in the place of a policy: the harness that runs all of them
+
+
+class Defect(NamedTuple):
+    name: str
+    reported_by: frozenset
+    policy: str  # where it can be seen
+
+
+class Setup(NamedTuple):
+    """What all trials share."""
+    harnesses: Path  # the folder of the fuzzers
+    tool: Path
+    flags: list  # of the engine
+    seeds: Path  # encoded inputs to start from; None: from nothing
+    seconds: float
+    plain: bool  # without the structure-aware mutator
+
+
+def defects_of(tool, corpus):
+    """The table of defects, and where each can be seen by the expectations in the corpus."""
+    listed = subprocess.run([tool, "list", "defects"], capture_output=True, text=True, check=True).stdout
+    policies = {}
+    for program in sorted(Path(corpus).glob("*/*.ops")):
+        for name, policy in re.findall(r"^# expect: defect=(\S+) (\S+) (?!pass)\S+", program.read_text(encoding="utf-8"), re.M):
+            policies.setdefault(name, []).append(policy)
+    rows = []
+    for line in listed.splitlines():
+        name, by = line.split()[0], re.search(r"may be reported by ([^)]*)\)", line)[1]
+        if name != "none":
+            named = policies.get(name, ["serial"])
+            rows.append(Defect(name, frozenset(by.split()), "serial" if "all" in named else named[0]))
+    return rows
+
+
+def trial(setup, defect, seed):
+    """One row of the scoreboard."""
+    harness = "differential_fuzzer" if defect.policy == DIFFERENTIAL else "policy_fuzzer"
+    environment = os.environ | {"STACKDRAIN_DEFECT": defect.name, "ASAN_OPTIONS": "symbolize=0",
+                                "STACKDRAIN_POLICY": "" if defect.policy == DIFFERENTIAL else defect.policy}
+    if setup.plain:
+        environment["STACKDRAIN_PLAIN_MUTATION"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [setup.harnesses / harness, f"-max_total_time={max(1, round(setup.seconds))}", f"-seed={seed}", *setup.flags,
+                   "-timeout=25", "-artifact_prefix=./found-"]
+        if setup.seeds:
+            (Path(folder) / "corpus").mkdir()
+            command += ["corpus", setup.seeds]
+        begun = time.monotonic()
+        ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+        wall = time.monotonic() - begun
+        found = sorted(Path(folder).glob("found-*"))
+        by = explained(setup.tool, found[0], defect) if found else ""
+    said = ran.stderr.decode(errors="replace")
+    canary = re.search(r"canary: reached (\d+) (\S+) ended (\d+) (\S+)", said)
+    counted = [int(n) for n in re.findall(r"#(\d+)\s", said)]
+    return {"defect": defect.name, "policy": defect.policy, "engine": "libfuzzer, plain" if setup.plain else "libfuzzer",
+            "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": bool(found),
+            "by": "sanitizer" if found and not re.search(r"violates [A-G]\d", said) else by if found else "", "explained": by,
+            "right": by in defect.reported_by,
+            "executions": int(canary[3]) if canary else max(counted, default=0),
+            "seconds": float(canary[4]) if canary else wall,
+            "reached_executions": int(canary[1]) if canary else 0, "reached_seconds": float(canary[2]) if canary else 0.0}
+
+
+def explained(tool, path, defect):
+    """The invariant that the explanation of an input names; "assertion" if the pool's own ended it; "" if none."""
+    ran = subprocess.run([tool, "explain", path, f"--policy={defect.policy}", f"--defect={defect.name}"], capture_output=True,
+                         text=True, errors="replace", check=False)
+    match = re.search(r"violates? ([A-G]\d+)", ran.stdout)
+    return match[1] if match else "assertion" if "stopped by" in ran.stdout else ""
+
+
+def run(setup, defects, trials, jobs, progress):
+    """All trials, defect by defect, `jobs` at a time; Ctrl-C leaves what is done."""
+    rows, wanted = [], [(defect, seed) for defect in defects for seed in range(1, trials + 1)]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(trial, setup, defect, seed) for defect, seed in wanted]
+        try:
+            for done in concurrent.futures.as_completed(running):
+                rows.append(done.result())
+                progress(len(rows), len(wanted))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+    order = {defect.name: i for i, defect in enumerate(defects)}
+    return sorted(rows, key=lambda row: (order[row["defect"]], row["seed"]))
+
+
+def by_defect(rows):
+    grouped = {}
+    for row in rows:
+        grouped.setdefault(row["defect"], []).append(row)
+    return grouped
+
+
+def middle(values):
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def trials_of(rows):
+    return [survival.Trial(row["seconds"] if row["reported"] else row["limit"], row["reported"]) for row in rows]
+
+
+def summary(rows):
+    """One line of the table, of one defect's trials."""
+    found = [row for row in rows if row["reported"]]
+    seconds = [row["seconds"] for row in found]
+    executions = [row["executions"] for row in found]
+    reached = [row["reached_executions"] for row in rows if row["reached_executions"]]
+    return {"defect": rows[0]["defect"], "policy": rows[0]["policy"], "trials": len(rows), "found": len(found),
+            "by": sorted({row["by"] for row in found}), "explained": sorted({row["explained"] for row in found}),
+            "right": sum(row["right"] for row in found),
+            "reached": middle(reached) if reached else None, "executions": middle(executions) if found else None,
+            "seconds": middle(seconds) if found else None, "worst": max(seconds) if found else None,
+            "mean": survival.restricted_mean(trials_of(rows), rows[0]["limit"])}
+
+
+def lines(rows):
+    """The table as text, and below it what all trials come to."""
+    text = [f"{'defect':<30}{'on':<20}{'found':>8}{'reached after':>15}{'reported after':>16}{'median':>9}{'worst':>9}  by, explained as"]
+    total = [summary(rows_of) for rows_of in by_defect(rows).values()]
+    for row in total:
+        def number(name, form):
+            return "–" if row[name] is None else format(row[name], form)
+        by = "/".join(row["by"])
+        named = "/".join(row["explained"])
+        text.append(f"{row['defect']:<30}{row['policy']:<20}{row['found']:>4}/{row['trials']:<3}{number('reached', ',.0f'):>15}"
+                    f"{number('executions', ',.0f'):>16}{number('seconds', '.2f'):>7} s{number('worst', '.2f'):>7} s  {by}"
+                    + (f", explained as {named}" if named != by else "")
+                    + ("" if row["right"] == row["found"] else f"; {row['found'] - row['right']} wrongly"))
+    missed = [row["defect"] for row in total if row["found"] < row["trials"]]
+    slowest = max((row["seconds"] for row in total if row["seconds"] is not None), default=0)
+    text.append(f"{len(total) - len(missed)} of {len(total)} defects found in every trial; slowest median {slowest:.2f} s; "
+                + (f"missed in some: {', '.join(missed)}" if missed else "none missed"))
+    return text
+
+
+def comparison(old, new):
+    """Each defect in both: the restricted means, A12 (how probably the old takes longer) and Mann-Whitney's p."""
+    text = [f"{'defect':<30}{'then':>9}{'now':>9}{'A12':>7}{'p':>9}"]
+    before, after = by_defect(old), by_defect(new)
+    for name in [name for name in after if name in before]:
+        first, second = trials_of(before[name]), trials_of(after[name])
+        limit = min(before[name][0]["limit"], after[name][0]["limit"])
+        times = [[trial.time for trial in trials] for trials in (first, second)]
+        text.append(f"{name:<30}{survival.restricted_mean(first, limit):>7.2f} s{survival.restricted_mean(second, limit):>7.2f} s"
+                    f"{survival.a12(*times):>7.2f}{survival.mann_whitney(*times):>9.4f}")
+    return text
+
+
+def load(path):
+    """The rows of an earlier run; ValueError with one line if it is none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = content["defects"]
+        if not all({"defect", "seconds", "reported", "limit"} <= row.keys() for row in rows):
+            raise KeyError("a row lacks its figures")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: is no scoreboard; want what `stackdrain defects --out FILE` wrote") from error
+    return rows
+
+
+def copy_seeds(seeds, encode, folder):
+    """The committed programs as byte inputs in `folder`."""
+    if Path(folder).exists():
+        shutil.rmtree(folder)
+    Path(folder).mkdir(parents=True)
+    for seed in seeds:
+        encode(seed, Path(folder))
+    return Path(folder)

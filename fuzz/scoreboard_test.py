@@ -1,0 +1,81 @@
+"""Tests of the scoreboard's own arithmetic and of the statistics below it."""
+
+import json
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import scoreboard  # noqa: E402
+from scoreboard import survival  # noqa: E402
+
+
+def row(defect, seconds, reported=True, **other):
+    return {"defect": defect, "policy": "serial", "engine": "libfuzzer", "corpus": "empty", "seed": 1, "limit": 10.0,
+            "reported": reported, "by": "A3" if reported else "", "explained": "A3" if reported else "", "right": reported,
+            "executions": int(seconds * 1000), "seconds": seconds, "reached_executions": 5, "reached_seconds": 0.01} | other
+
+
+class SurvivalTest(unittest.TestCase):
+    def test_without_anything_cut_off_it_is_the_share_that_is_left(self):
+        trials = [survival.Trial(t, True) for t in (1, 2, 2, 4)]
+        self.assertEqual(survival.survival(trials), [(0.0, 1.0), (1, 0.75), (2, 0.25), (4, 0.0)])
+        self.assertAlmostEqual(survival.restricted_mean(trials, 10), 9 / 4)
+
+    def test_what_is_cut_off_leaves_the_others_more_weight(self):
+        trials = [survival.Trial(1, True), survival.Trial(2, False), survival.Trial(3, True)]
+        curve = survival.survival(trials)
+        self.assertAlmostEqual(curve[1][1], 2 / 3)
+        self.assertAlmostEqual(curve[2][1], 0.0)
+
+    def test_nothing_happened(self):
+        trials = [survival.Trial(10, False)] * 3
+        self.assertEqual(survival.survival(trials), [(0.0, 1.0)])
+        self.assertEqual(survival.restricted_mean(trials, 10), 10)
+
+    def test_effect_size(self):
+        self.assertEqual(survival.a12([3, 4], [1, 2]), 1)
+        self.assertEqual(survival.a12([1, 2], [1, 2]), 0.5)
+
+    def test_mann_whitney(self):
+        self.assertGreater(survival.mann_whitney([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]), 0.9)
+        # The same by scipy.stats.mannwhitneyu(method="asymptotic"): 0.012185780355344813.
+        self.assertAlmostEqual(survival.mann_whitney([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]), 0.0121857803)
+        self.assertEqual(survival.mann_whitney([1, 1], [1, 1]), 1.0)
+
+
+class ScoreboardTest(unittest.TestCase):
+    def test_summary(self):
+        rows = [row("a", 1.0), row("a", 3.0), row("a", 10.0, reported=False)]
+        total = scoreboard.summary(rows)
+        self.assertEqual((total["found"], total["trials"], total["seconds"], total["worst"]), (2, 3, 2.0, 3.0))
+        self.assertAlmostEqual(total["mean"], (1 + 3 + 10) / 3)
+
+    def test_what_was_missed_is_said(self):
+        text = "\n".join(scoreboard.lines([row("a", 1.0), row("b", 10.0, reported=False)]))
+        self.assertIn("1 of 2 defects found in every trial", text)
+        self.assertIn("missed in some: b", text)
+
+    def test_a_wrong_explanation_is_said(self):
+        text = "\n".join(scoreboard.lines([row("a", 1.0, explained="E1", right=False)]))
+        self.assertIn("explained as E1; 1 wrongly", text)
+
+    def test_comparison(self):
+        text = scoreboard.comparison([row("a", 5.0)] * 5, [row("a", 1.0)] * 5)
+        self.assertRegex(text[1], r"^a +5\.00 s +1\.00 s +1\.00 +0\.00")
+
+    def test_a_file_that_is_none(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x.json"
+            for content in ("", "[]", "{}", json.dumps({"defects": [{"defect": "a"}]})):
+                path.write_text(content, encoding="utf-8")
+                with self.assertRaisesRegex(ValueError, "is no scoreboard"):
+                    scoreboard.load(path)
+            with self.assertRaisesRegex(ValueError, "cannot be read"):
+                scoreboard.load(Path(folder) / "absent.json")
+
+
+if __name__ == "__main__":
+    unittest.main()
