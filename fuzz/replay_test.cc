@@ -87,6 +87,7 @@ class LyingPool final : public AnyPool {
   Stack allocate(Proc proc, size_t bytes) override { return lie_(honest_->allocate(proc, bytes)); }
   void free(Proc, Stack) override {}
   void retire(Proc, Stack, RetireWhy) override {}
+  Stack halve(Stack) override { return {}; }
   void flush_cache(Proc proc) override { honest_->flush_cache(proc); }
   void begin_cycle(CycleKind kind) override { honest_->begin_cycle(kind); }
   void end_mark() override { honest_->end_mark(); }
