@@ -74,21 +74,33 @@ def trial(setup, defect, seed):
         ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
         wall = time.monotonic() - begun
         found = sorted(Path(folder).glob("found-*"))
-        by = explained(setup.tool, found[0], defect) if found else ""
-    said = ran.stderr.decode(errors="replace")
+        said = ran.stderr.decode(errors="replace")
+        by = reporter(said) if found else ""
+        named = (explained(setup.tool, found[0], defect) or by) if found else ""
     canary = re.search(r"canary: reached (\d+) (\S+) ended (\d+) (\S+)", said)
     counted = [int(n) for n in re.findall(r"#(\d+)\s", said)]
     return {"defect": defect.name, "policy": defect.policy, "engine": "libfuzzer, plain" if setup.plain else "libfuzzer",
             "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": bool(found),
-            "by": "sanitizer" if found and not re.search(r"violates [A-G]\d", said) else by if found else "", "explained": by,
-            "right": by in defect.reported_by,
+            "by": by, "explained": named, "right": named in defect.reported_by,
             "executions": int(canary[3]) if canary else max(counted, default=0),
             "seconds": float(canary[4]) if canary else wall,
             "reached_executions": int(canary[1]) if canary else 0, "reached_seconds": float(canary[2]) if canary else 0.0}
 
 
+def reporter(said):
+    """What a harness was ended by: an invariant, the pool's own assertion, or a sanitizer: F5 if that says that memory was
+    used which is poisoned because no stack lives there."""
+    match = re.search(r"violates? ([A-G]\d+)", said)
+    if match:
+        return match[1]
+    if "the pool's own assertion" in said:
+        return "assertion"
+    return "F5" if "use-after-poison" in said else "sanitizer"
+
+
 def explained(tool, path, defect):
-    """The invariant that the explanation of an input names; "assertion" if the pool's own ended it; "" if none."""
+    """The invariant that the explanation of an input names; "assertion" if the pool's own ended it; "" if none: without a
+    sanitizer it passes."""
     ran = subprocess.run([tool, "explain", path, f"--policy={defect.policy}", f"--defect={defect.name}"], capture_output=True,
                          text=True, errors="replace", check=False)
     match = re.search(r"violates? ([A-G]\d+)", ran.stdout)

@@ -53,6 +53,13 @@ class ScoreboardTest(unittest.TestCase):
         self.assertEqual((total["found"], total["trials"], total["seconds"], total["worst"]), (2, 3, 2.0, 3.0))
         self.assertAlmostEqual(total["mean"], (1 + 3 + 10) / 3)
 
+    def test_reporter(self):
+        self.assertEqual(scoreboard.reporter("policy serial violates C3 at operation 4"), "C3")
+        self.assertEqual(scoreboard.reporter("policies a and b violate G2 at"), "G2")
+        self.assertEqual(scoreboard.reporter("policy p stopped by the pool's own assertion at"), "assertion")
+        self.assertEqual(scoreboard.reporter("ERROR: AddressSanitizer: use-after-poison on"), "F5")
+        self.assertEqual(scoreboard.reporter("AddressSanitizer: CHECK failed"), "sanitizer")
+
     def test_what_was_missed_is_said(self):
         text = "\n".join(scoreboard.lines([row("a", 1.0), row("b", 10.0, reported=False)]))
         self.assertIn("1 of 2 defects found in every trial", text)

@@ -22,8 +22,8 @@ import results as find
 import schema
 import stats
 
-GRAPH_NAMES = ("pause", "per-stack", "pause-split", "latency", "held")
-SECTION_NAMES = ("short", "question", "policies", "graphs", "targets", "fuzzing", "replays", "noise", "notes",
+GRAPH_NAMES = ("pause", "per-stack", "pause-split", "latency", "held", "survival")
+SECTION_NAMES = ("short", "question", "policies", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "notes",
                  "reproduce")
 
 
@@ -71,6 +71,12 @@ def fuzz_row(policy, findings):
             "executions": 1_500_000, "exec_per_second": 150_000.0, "findings": findings, "corpus": 40, "edges": 500}
 
 
+def defect_row(defect, corpus, seconds, reported=True):
+    return {"defect": defect, "policy": "serial", "engine": "libfuzzer", "corpus": corpus, "seed": 1, "limit": 60.0,
+            "reported": reported, "by": "A3" if reported else "", "explained": "A3" if reported else "", "right": reported,
+            "executions": 100, "seconds": seconds, "reached_executions": 3, "reached_seconds": 0.01}
+
+
 def replay_row(policy, violations):
     return {"trace": "http", "policy": policy, "preset": "go119", "seconds": 1.0, "events": 9000, "allocations": 400,
             "frees": 390, "trace_allocations": 400, "trace_frees": 391, "cycles": 3, "violations": violations,
@@ -89,6 +95,8 @@ def fixture():
                       pause_row("serial", "", 4e4, 0.0, mutators=4, markers=2, oversubscribed=True)],
             "hiccup": {"latency": histogram((30, 9990), (50000, 10)), "seconds": 2.0},
             "noise": {"aa_ratio": [0.98, 1.0, 1.01, 1.02, 0.99, 1.0, 1.03], "what": "serial twice"},
+            "defects": [defect_row("a-bug", "empty", 0.2), defect_row("a-bug", "empty", 0.4), defect_row("b-bug", "empty", 60.0, False),
+                        defect_row("a-bug", "committed", 0.02)],
             "fuzz": [fuzz_row("serial", []), fuzz_row("immediate", ["A3 a loaded pointer lies in a freed span"])],
             "replay": [replay_row("serial", 0), replay_row("immediate", 2)],
             "go": go_data.load_go(HERE / "data")}
@@ -291,7 +299,7 @@ class ReportTest(unittest.TestCase):
         self.assertIn("FOUND: policy_fuzzer, serial: C1 freed <twice>", run.printed)
 
     def test_each_section_may_be_missing_or_empty(self):
-        for name in ("drain", "pause", "hiccup", "noise", "fuzz", "replay", "go"):
+        for name in ("drain", "pause", "hiccup", "noise", "fuzz", "defects", "replay", "go"):
             with self.subTest(name):
                 content = fixture()
                 del content[name]
@@ -302,7 +310,7 @@ class ReportTest(unittest.TestCase):
     def test_nothing_but_the_context(self):
         bare = {name: fixture()[name] for name in ("schema", "version", "context")}
         bare["context"] = {**bare["context"], "commit": ""}
-        empty = bare | {"drain": [], "pause": [], "fuzz": [], "replay": [], "go": [],
+        empty = bare | {"drain": [], "pause": [], "fuzz": [], "defects": [], "replay": [], "go": [],
                         "hiccup": {"latency": {"unit": "ns", "count": 0, "buckets": [], "max": 0}, "seconds": 0},
                         "noise": {"aa_ratio": [], "what": ""}}
         for content in (bare, empty):

@@ -5,15 +5,18 @@ from typing import Callable, NamedTuple
 
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 import drawing
 import human
 import results as find
 import stats
+import survival
 
 PARTS = (("stop_ns", "stop"), ("mark_ns", "mark and shrink"), ("drain_ns", "drain"), ("restart_ns", "restart call"),
          ("resumed_ns", "last mutator resumed"))
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+FIRST_SECOND = 0.01  # what took less is drawn here: a harness needs as long to start
 MAX_AT = 6.3  # where the worst sample is drawn, right of 99.9999 %
 
 
@@ -345,10 +348,57 @@ def say_held(results):
             "one step.")
 
 
+# ---- planted defects ----
+
+def draw_survival(results):
+    trials = _defect_trials(results)
+    if not any(trials.values()):
+        return None
+    fig, axis = drawing.figure(3.8)
+    names = [name for name, rows in trials.items() if rows]
+    handles = []
+    for name, style in drawing.styles_of(names).items():
+        curve = survival.survival(trials[name])
+        end = max(trial.time for trial in trials[name])
+        times = [max(time, FIRST_SECOND) for time, _ in curve] + [max(end, FIRST_SECOND)]
+        shares = [share for _, share in curve] + [curve[-1][1]]
+        axis.step(times, shares, where="post", color=style.colour, linestyle=style.dash)
+        handles.append(drawing.line_handle(style._replace(marker=""), name))
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel("time fuzzed")
+    axis.set_ylabel("trials in which\nnothing is reported yet")
+    axis.set_ylim(-0.02, 1.02)
+    drawing.legend_below(fig, handles)
+    return fig
+
+
+def _defect_trials(results):
+    named = {"empty": "from an empty corpus", "committed": "from the committed corpus"}
+    return {text: [survival.Trial(row["seconds"] if row["reported"] else row["limit"], row["reported"])
+                   for rows in find.defect_trials(results, corpus=corpus).values() for row in rows]
+            for corpus, text in named.items()}
+
+
+def say_survival(results):
+    empty = find.defect_trials(results, corpus="empty") or find.defect_trials(results, corpus="committed")
+    if not empty:
+        return "No defect was planted in this run."
+    found = sum(all(row["reported"] for row in rows) for rows in empty.values())
+    medians = {name: stats.median([row["seconds"] if row["reported"] else row["limit"] for row in rows])
+               for name, rows in empty.items()}
+    slowest = max(medians, key=medians.get)
+    return (f"{found} of {len(empty)} planted defects are reported in every trial; half of the defects take at most "
+            f"{human.seconds(stats.median(list(medians.values())))}, the slowest to find is {slowest} "
+            f"({human.seconds(medians[slowest])}). Kaplan and Meier's estimate over all trials.")
+
+
 GRAPHS = (
     Graph("pause", "What the drain adds to the pause", draw_pause, say_pause),
     Graph("per-stack", "Serial: the time of one stack", draw_per_stack, say_per_stack),
     Graph("pause-split", "Where one pause goes", draw_split, say_split),
     Graph("latency", "What the mutators feel after the restart", draw_latency, say_latency),
     Graph("held", "Bytes held back from reuse", draw_held, say_held),
+    Graph("survival", "How long planted defects survive", draw_survival, say_survival),
 )

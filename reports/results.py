@@ -47,6 +47,15 @@ def first(rows):
     return next(iter(rows), None)
 
 
+def defect_trials(results, **wanted):
+    """Trials of the scoreboard by defect, in the order of the run."""
+    grouped = {}
+    for row in results.get("defects", ()):
+        if matches(row, wanted):
+            grouped.setdefault(row["defect"], []).append(row)
+    return grouped
+
+
 def by_stacks(rows):
     return {row["stacks"]: row for row in rows}
 

@@ -38,7 +38,7 @@ def _date(context):
 def absent_parts(results):
     """What this file lacks, as texts; an interrupted run, or one of a part only."""
     wanted = (("drain", "the drain study"), ("pause", "the pause study"), ("hiccup", "the hiccup meter"),
-              ("noise", "the noise floor"), ("fuzz", "fuzzing"), ("replay", "the replays"), ("go", "real Go's figures"))
+              ("noise", "the noise floor"), ("fuzz", "fuzzing"), ("defects", "the planted defects"), ("replay", "the replays"), ("go", "real Go's figures"))
     absent = [text for name, text in wanted if not results.get(name)]
     measured = {row["policy"] for row in find.drain_rows(results) + find.pause_rows(results)}
     if measured:
@@ -212,6 +212,34 @@ def graphs(_, figures):
     return figures
 
 
+# ---- the scoreboard of planted defects ----
+
+def teeth(results, _):
+    if not results.get("defects"):
+        return tables.missing("The scoreboard of planted defects is not in this run.")
+    headers = ("defect", "planted in", "reported by", "found, empty corpus", "executions", "time, median", "worst", "from the corpus")
+    empty = find.defect_trials(results, corpus="empty")
+    committed = find.defect_trials(results, corpus="committed")
+    names = list(empty | committed)
+    body = [_defect(name, empty.get(name, []), committed.get(name, [])) for name in names]
+    return Html(tables.paragraph(
+        f"{len(names)} bugs, nearly all of them once Go's, are planted one at a time; a fuzzer that knows nothing of them "
+        "runs until something is reported. Executions and times are of the report, from an empty corpus.")
+        + tables.table(headers, body, texts=3))
+
+
+def _defect(name, empty, committed):
+    rows = empty or committed
+    found = [row for row in empty if row["reported"]]
+    by = sorted({row["by"] for row in rows if row["reported"]})
+    seconds = [row["seconds"] for row in found]
+    return [name, rows[0]["policy"], ", ".join(by) or verdict("bad", "nothing"),
+            f"{len(found)} of {len(empty)}" if empty else "–",
+            human.big(stats.median([row["executions"] for row in found])) if found else "–",
+            human.seconds(stats.median(seconds)) if found else "–", human.seconds(max(seconds)) if found else "–",
+            f"{sum(row['reported'] for row in committed)} of {len(committed)}" if committed else "–"]
+
+
 # ---- fuzzing and replays ----
 
 def fuzzing(results, _):
@@ -344,6 +372,7 @@ SECTIONS = (
     Section("graphs", "Graphs", graphs),
     Section("targets", "Targets", targets.targets),
     Section("fuzzing", "Fuzzing", fuzzing),
+    Section("teeth", "Planted defects", teeth),
     Section("replays", "Replays of recorded Go programs", replays),
     Section("noise", "Noise floor", noise),
     Section("notes", "Notes", notes),

@@ -1,0 +1,78 @@
+// How fast a harness is: programs of 64 operations, one policy, under the sanitizers of the build that it is part of.
+//
+// Prints a JSON object a policy: executions and operations a second as a fuzzer checks (the O(1) invariants after each
+// operation, walks by what there is to walk) and with the full walk after every operation. The programs are the
+// mutator's, so about as much of them happens as when fuzzing; `done` is the share of operations that were no no-ops.
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "fuzz/machine.h"
+#include "fuzz/mutator.h"
+
+namespace stackdrain {
+namespace {
+
+constexpr size_t kPrograms = 256;
+constexpr size_t kOperations64 = 64;
+constexpr size_t kBytes = kOperations64 * kBytesPerOperation;
+using Program = std::array<uint8_t, kBytes>;
+
+// Grown by the mutator from nothing until it has 64 operations.
+Program make_program(uint32_t seed) {
+  Program program{};
+  size_t size = 0;
+  for (uint32_t turn = 0; size < kBytes; ++turn) {
+    size = mutate_program(program.data(), size, kBytes, seed * 4096 + turn, nullptr);
+  }
+  return program;
+}
+
+struct Rate {
+  double executions = 0;  // a second
+  double done = 0;        // share of the operations
+};
+
+Rate measure(Machine& machine, const std::array<Program, kPrograms>& programs, const PolicyRow& policy,
+             double seconds) {
+  using Clock = std::chrono::steady_clock;
+  uint64_t executions = 0;
+  uint64_t no_ops = 0;
+  const auto begun = Clock::now();
+  double elapsed = 0;
+  while (elapsed < seconds) {
+    for (const Program& program : programs) no_ops += machine.run({program.data(), program.size()}, policy).no_ops;
+    executions += kPrograms;
+    elapsed = std::chrono::duration<double>(Clock::now() - begun).count();
+  }
+  const double operations = static_cast<double>(executions * kOperations64);
+  return {static_cast<double>(executions) / elapsed, 1 - static_cast<double>(no_ops) / operations};
+}
+
+int run(double seconds) {
+  static Machine machine;
+  static std::array<Program, kPrograms> programs;
+  for (uint32_t i = 0; i < kPrograms; ++i) programs[i] = make_program(i + 1);
+  for (const PolicyRow& policy : policies()) {
+    if (!policy.claims.sound) continue;
+    machine.walk_always(false);
+    measure(machine, programs, policy, seconds / 10);  // first use, first touch
+    const Rate usual = measure(machine, programs, policy, seconds);
+    machine.walk_always(true);
+    const Rate walked = measure(machine, programs, policy, seconds);
+    std::printf(
+        "{\"policy\":\"%s\",\"operations\":%zu,\"done\":%.3f,\"executions_per_second\":%.0f,"
+        "\"operations_per_second\":%.0f,\"walked_operations_per_second\":%.0f}\n",
+        policy.name.data(), kOperations64, usual.done, usual.executions, usual.executions * kOperations64,
+        walked.executions * kOperations64);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace stackdrain
+
+int main(int argc, char** argv) {
+  return stackdrain::run(argc > 1 ? std::atof(argv[1]) : 1.0);
+}
