@@ -9,20 +9,23 @@
 namespace stackdrain {
 namespace {
 
-// Reached whatever the policy.
-bool everybodys(Yield point) {
+// Reached by every policy that copies to shrink.
+bool copiers(Yield point) {
   switch (point) {
     case Yield::kCopyAlloc:
     case Yield::kCopyAdjust:
     case Yield::kCopyCopy:
     case Yield::kCopySwap:
     case Yield::kCopyFree:
-    case Yield::kSendElem:
-    case Yield::kScan:
       return true;
     default:
       return false;
   }
+}
+
+// Reached whatever the policy.
+bool everybodys(Yield point) {
+  return point == Yield::kSendElem || point == Yield::kScan || point == Yield::kClaim || point == Yield::kPark;
 }
 
 const char* answer_of(const char* no_op) {
@@ -39,8 +42,12 @@ bool same_answer(const char* left, const char* right) {
 
 void Differential::Answers::operation(size_t index, Operation operation, bool, const Outcome& outcome) {
   no_op[index] = outcome.no_op;
-  const bool arms = operation.op() == Op::kAt && outcome.no_op == nullptr;
-  if (arms && !everybodys(static_cast<Yield>(operation.arg(0)))) comparable = std::min(comparable, index);
+  const bool arms = (operation.op() == Op::kAt || operation.op() == Op::kInside) && outcome.no_op == nullptr;
+  if (!arms) return;
+  const Yield point = static_cast<Yield>(operation.arg(0));
+  if (everybodys(point)) return;
+  comparable_in_place = std::min(comparable_in_place, index);
+  if (!copiers(point)) comparable = std::min(comparable, index);
 }
 
 const Difference& Differential::run(ProgramView program) {
@@ -49,7 +56,7 @@ const Difference& Differential::run(ProgramView program) {
     if (!policy.claims.sound || difference_.found()) continue;
     const bool first = difference_.left == nullptr;
     Answers& answers = first ? first_ : other_;
-    answers.comparable = kNever;
+    answers.comparable = answers.comparable_in_place = kNever;
     const Verdict& verdict = machine_.run(program, policy, &answers);
     if (first) {
       difference_.left = &policy;
@@ -68,8 +75,10 @@ const Difference& Differential::run(ProgramView program) {
 
 void Differential::compare(ProgramView program, const PolicyRow& policy, const Verdict& verdict) {
   const size_t length = std::min(program.size(), kMaxOperations);
-  const size_t may_differ_from =
-      std::min({first_.comparable, other_.comparable, first_verdict_.starved_at, verdict.starved_at});
+  const bool in_place = policy.claims.shrinks_in_place;
+  const size_t may_differ_from = std::min({in_place ? first_.comparable_in_place : first_.comparable,
+                                           in_place ? other_.comparable_in_place : other_.comparable,
+                                           first_verdict_.starved_at, verdict.starved_at});
   for (size_t i = 0; i < std::min(may_differ_from, length); ++i) {
     if (program[i].op() == Op::kDrain || same_answer(first_.no_op[i], other_.no_op[i])) continue;
     difference_.right = &policy;

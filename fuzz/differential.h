@@ -40,7 +40,8 @@ class Differential {
     void operation(size_t index, Operation operation, bool nested, const Outcome& outcome) override;
     bool wants_story() const override { return false; }
     std::array<const char*, kMaxOperations> no_op{};
-    size_t comparable = kNever;  // index of the first operation that may differ from here on
+    size_t comparable = kNever;           // index of the first operation that may differ from here on
+    size_t comparable_in_place = kNever;  // the same, if one of the two policies may not copy to shrink
   };
 
   void compare(ProgramView program, const PolicyRow& policy, const Verdict& verdict);

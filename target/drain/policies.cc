@@ -44,7 +44,7 @@ constexpr PolicyRow kPolicies[] = {
     {.name = "in-place",
      .summary = "a large stack: nowhere, its lower half is freed where it lies; a small one: as in serial",
      .origin = "Go, March to July 2014",
-     .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true},
+     .claims = {.concurrent_mark = true, .defers_shrunk = true, .empties_in_pause = true, .shrinks_in_place = true},
      .make = make_in_place},
 };
 

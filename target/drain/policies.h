@@ -19,6 +19,7 @@ struct PolicyClaims {
   bool defers_shrunk = false;      // a shrunk stack is queued, not freed, while a mark runs (C1)
   bool empties_in_pause = false;   // nothing is deferred any more when end_mark returns
   bool keeps_empty_spans = false;  // empty spans stay Stack until the drain (A4)
+  bool shrinks_in_place = false;   // a shrink need not be a copy
   bool by_address = false;         // which slot of a span is issued next depends on where it lies, not on its history
 };
 

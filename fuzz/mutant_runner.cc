@@ -1,0 +1,117 @@
+// Looks for anything wrong with a pool that was changed: replays programs under every sound policy, then fuzzes them.
+//
+//   mutant_runner SECONDS PROGRAM.ops…
+//
+// Exit code 0: nothing was seen; 1: an invariant, told on standard output ("corpus A4" or "fuzz A4"); anything else is
+// the pool's own assertion, a sanitizer or a signal. All programs given must pass on a pool that is as it should be.
+// The fuzzing is the mutator over whatever reached a kind of state that nothing had reached (Machine::count_states).
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "fuzz/differential.h"
+#include "fuzz/machine.h"
+#include "fuzz/mutator.h"
+
+namespace stackdrain {
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+using Clock = std::chrono::steady_clock;
+constexpr size_t kMaxBytes = 256;
+
+class Runner {
+ public:
+  Runner() { machine_.count_states(counters_.data()); }
+
+  void load(const std::string& path) {
+    std::ifstream file(path);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    Bytes bytes;
+    if (!file.good() || parse_text(text, bytes).has_value()) {
+      std::fprintf(stderr, "%s: is no program; see ./stackdrain ops check\n", path.c_str());
+      std::exit(2);
+    }
+    programs_.push_back(bytes);
+  }
+
+  void replay() {
+    machine_.walk_always(true);
+    for (const Bytes& program : programs_) {
+      for (const PolicyRow& policy : policies()) {
+        if (policy.claims.sound) check("corpus", program, policy);
+      }
+      check_differential("corpus", program);
+    }
+  }
+
+  void fuzz(double seconds) {
+    machine_.walk_always(false);
+    const auto until = Clock::now() + std::chrono::duration<double>(seconds);
+    for (uint32_t turn = 1; Clock::now() < until; ++turn) {
+      Bytes program = programs_[turn * 2654435761u % programs_.size()];
+      const size_t size = std::min(program.size(), kMaxBytes);
+      program.resize(kMaxBytes);
+      program.resize(mutate_program(program.data(), size, kMaxBytes, turn, nullptr));
+      const PolicyRow& policy = policies()[turn % policies().size()];
+      if (policy.claims.sound) {
+        counters_.fill(0);
+        check("fuzz", program, policy);
+        if (is_new()) programs_.push_back(program);
+      } else {
+        check_differential("fuzz", program);
+      }
+    }
+  }
+
+ private:
+  [[noreturn]] static void found(const char* where, Invariant invariant) {
+    std::printf("%s %s\n", where, id_of(invariant).data());
+    std::fflush(stdout);
+    std::_Exit(1);
+  }
+  void check(const char* where, const Bytes& program, const PolicyRow& policy) {
+    const Verdict& verdict = machine_.run({program.data(), program.size()}, policy);
+    if (verdict.violated) found(where, verdict.violation.invariant);
+  }
+  void check_differential(const char* where, const Bytes& program) {
+    if (differential_.run({program.data(), program.size()}).found()) found(where, Invariant::kG2);
+  }
+  bool is_new() {
+    bool fresh = false;
+    for (size_t i = 0; i < counters_.size(); ++i) {
+      if (counters_[i] == 0 || seen_[i] != 0) continue;
+      seen_[i] = 1;
+      fresh = true;
+    }
+    return fresh;
+  }
+
+  Machine machine_;
+  Differential differential_{machine_};
+  std::vector<Bytes> programs_;
+  std::array<uint8_t, kStateCounters> counters_{};
+  std::array<uint8_t, kStateCounters> seen_{};
+};
+
+}  // namespace
+}  // namespace stackdrain
+
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::fprintf(stderr, "mutant_runner SECONDS PROGRAM.ops...\n");
+    return 2;
+  }
+  stackdrain::on_check_failure = +[] { std::_Exit(3); };
+  static stackdrain::Runner runner;
+  for (int i = 2; i < argc; ++i) runner.load(argv[i]);
+  runner.replay();
+  runner.fuzz(std::atof(argv[1]));
+  return 0;
+}

@@ -1,0 +1,210 @@
+"""The oracle's mutation score: small changes to target, one at a time; who notices?
+
+Each mutant is one changed source file, compiled with ASan and linked before the libraries that hold the rest, and given to
+mutant_runner: every program of the corpus under every sound policy and against each other, then some seconds of fuzzing.
+A mutant is killed by an invariant, by the pool's own assertion, by a sanitizer, a signal or a loop that does not end.
+
+What is not mutated: declarations, assertions, planted defects and yield points (they are checks, or compiled out), and
+what only counts for statistics. A dropped lock or a weaker memory order can't be seen by one thread: those are for
+ThreadSanitizer and are not made. Survivors that behave as the original does are argued in mutants.csv, by their text
+and not by their line, so that the argument outlives edits.
+"""
+
+import concurrent.futures
+import csv
+import os
+import random
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+ARGUED = ROOT / "fuzz/mutants.csv"
+
+# What one change is: a name, what it is made of, what it becomes. Of each match on a line one mutant is made.
+SWAPS = [
+    ("less to less-or-equal", r" < ", " <= "), ("less-or-equal to less", r" <= ", " < "),
+    ("more to more-or-equal", r" > ", " >= "), ("more-or-equal to more", r" >= ", " > "),
+    ("equal to unequal", r" == ", " != "), ("unequal to equal", r" != ", " == "),
+    ("and to or", r" && ", " || "), ("or to and", r" \|\| ", " && "),
+    ("plus to minus", r" \+ ", " - "), ("minus to plus", r" - ", " + "),
+    ("add to subtract", r" \+= ", " -= "), ("subtract to add", r" -= ", " += "),
+    ("or-in to and-in", r" \|= ", " &= "), ("and-in to or-in", r" &= ", " |= "),
+    ("fetch_add to fetch_sub", r"\.fetch_add\(", ".fetch_sub("), ("fetch_sub to fetch_add", r"\.fetch_sub\(", ".fetch_add("),
+    ("true to false", r"\btrue\b", "false"), ("false to true", r"\bfalse\b", "true"),
+    ("one off", r"(?<=[\w)\]] [+\-*] )1\b(?!\.)", "2"), ("zero to one", r"(?<== )0(?=[;,)])", "1"),
+    ("condition negated", r"\bif \((?!const|Span\*|uint|size_t|StackCache)(.*)\) (?=\{|return|break|continue|\w)", r"if (!(\1)) "),
+    ("loop not entered", r"\bwhile \((.*)\) (?=\{|\w)", r"while (false && (\1)) "),
+    ("swapped arguments", r"(?<=\()(\w+), (\w+)(?=\);)", r"\2, \1"),
+]
+STATEMENT = re.compile(r"^\s+(?!return|if|for|while|else|case|break|continue|using|const|auto|static|struct|delete|switch|do\b"
+                       r"|MutexLock|[A-Z]\w*[&*]? \w+[ ;={(]|uint\w+_t \w|size_t \w|bool \w|int \w|std::\w+(<[^>]*>)? \w+[ ;=])"
+                       r"[^{}]*;\s*(//.*)?$")
+SKIPPED = re.compile(r"^\s*(//|#|static_assert|template|STACKDRAIN_CHECK|constexpr|inline constexpr)|planted\(|yield_point\(|yield_and"
+                     r"|tell_drain|_locks_|locks_taken|count_locks|asan_enabled|memory_order|MutexLock|SD_|operator=|= default|peak_"
+                     r"|madvise|= delete")
+# A change of what only statistics read, or of a line that one thread can't tell from what it was.
+WEAK_ORDER_TOO = re.compile(r"\.(load|store|fetch_add|fetch_sub|exchange)\(")
+
+
+class Mutant(NamedTuple):
+    file: str
+    line: int
+    what: str
+    before: str
+    after: str
+
+    def name(self):
+        return f"{self.file}:{self.line}: {self.what}"
+
+
+def sources():
+    """What is mutated: target's code, without tests and tables."""
+    left_out = {"testing.h", "defects.h", "policies.cc", "policies.h", "policy_list.h", "mutex.h", "yield.h", "any_pool.h", "params.h",
+                "base.h", "arena.cc", "arena.h"}
+    found = [path for pattern in ("target/*.cc", "target/drain/*.cc") for path in ROOT.glob(pattern)]
+    return sorted(path for path in found if not path.stem.endswith("_test") and path.name not in left_out)
+
+
+def mutants_of_line(file, number, line):
+    """The mutants of one line of code."""
+    stripped = line.split("//")[0].rstrip()
+    if (SKIPPED.search(line) and not WEAK_ORDER_TOO.search(line)) or not re.match(r"^ {2,}\S", stripped) or "planted(" in line:
+        return []
+    found = []
+    for what, pattern, text in SWAPS:
+        for match in re.finditer(pattern, stripped):
+            after = stripped[:match.start()] + match.expand(text) + stripped[match.end():]
+            if after != stripped:
+                found.append(Mutant(file, number, what, stripped.strip(), after))
+    if STATEMENT.match(line):
+        found.append(Mutant(file, number, "statement deleted", stripped.strip(), re.match(r"\s*", line)[0] + ";"))
+    return found
+
+
+def all_mutants():
+    made = []
+    for path in sources():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        open_statement = False
+        for number, line in enumerate(lines, 1):
+            # A statement over several lines is left whole: deleting its end would change its meaning, not remove it.
+            mutants = mutants_of_line(str(path.relative_to(ROOT)), number, line)
+            made += [mutant for mutant in mutants if mutant.what != "statement deleted" or not open_statement]
+            code = line.split("//")[0].rstrip()
+            open_statement = bool(code) and code[-1] not in ";{}:" and not code.lstrip().startswith("#")
+    return made
+
+
+class Build(NamedTuple):
+    """How a mutant is built and run."""
+    libraries: Path  # the build folder with the rest, with ASan
+    seconds: float  # of fuzzing
+    programs: list
+
+
+FLAGS = ["-std=c++20", "-O1", "-fsanitize=address", "-DSTACKDRAIN_YIELDS=1", "-DSTACKDRAIN_DEFECTS=1", "-w"]
+
+
+def link(build, objects, out):
+    libraries = [build.libraries / name for name in ("fuzz/libstackdrain_machine.a", "fuzz/libstackdrain_program.a",
+                                                     "target/libstackdrain_target.a")]
+    return subprocess.run(["clang++-19", "-fsanitize=address", "-fsanitize=undefined", *objects, *libraries, *libraries, "-lpthread", "-o",
+                           out], capture_output=True, text=True, check=False)
+
+
+def compile_one(source, out):
+    return subprocess.run(["clang++-19", *FLAGS, f"-I{ROOT}", "-c", source, "-o", out], capture_output=True, text=True, check=False)
+
+
+def fate(build, runner, mutant):
+    """"not compiled", "survived", or by what it was killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / Path(mutant.file).name
+        lines = (ROOT / mutant.file).read_text(encoding="utf-8").splitlines()
+        lines[mutant.line - 1] = mutant.after
+        changed.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        one, program = Path(folder) / "mutant.o", Path(folder) / "mutant"
+        if compile_one(changed, one).returncode != 0 or link(build, [runner, one], program).returncode != 0:
+            return "not compiled"
+        return killed_by(build, program)
+
+
+def killed_by(build, program):
+    environment = os.environ | {"ASAN_OPTIONS": "symbolize=0:detect_leaks=0"}
+    try:
+        ran = subprocess.run([program, str(build.seconds), *build.programs], capture_output=True, env=environment, check=False,
+                             timeout=build.seconds + 30)
+    except subprocess.TimeoutExpired:
+        return "corpus timeout"
+    if ran.returncode == 0:
+        return "survived"
+    said = ran.stdout.decode(errors="replace").split()
+    if ran.returncode == 1 and len(said) == 2:
+        return " ".join(said)
+    return "assertion" if ran.returncode == 3 else "sanitizer or signal"
+
+
+def argued():
+    """(file, source text, change) -> why nobody can tell."""
+    if not ARGUED.exists():
+        return {}
+    with open(ARGUED, newline="", encoding="utf-8") as file:
+        return {(row["file"], row["line"], row["change"]): row["why"] for row in csv.DictReader(file)}
+
+
+def run(libraries, seconds, programs, chosen, jobs, progress):
+    """Each chosen mutant's fate, in order; a folder's worth of objects is made and thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        runner = Path(folder) / "runner.o"
+        if compile_one(ROOT / "fuzz/mutant_runner.cc", runner).returncode != 0:
+            raise RuntimeError("mutant_runner.cc does not compile")
+        build = Build(Path(libraries), seconds, [str(program) for program in programs])
+        original = Path(folder) / "original"
+        linked = link(build, [runner], original)
+        if linked.returncode != 0:
+            raise RuntimeError(f"the runner does not link: {linked.stderr}")
+        verdict = killed_by(build._replace(seconds=1), original)
+        if verdict != "survived":
+            raise RuntimeError(f"the unchanged target is reported ({verdict}): mend that first")
+        rows = []
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            running = {pool.submit(fate, build, runner, mutant): mutant for mutant in chosen}
+            try:
+                for done in concurrent.futures.as_completed(running):
+                    rows.append((running[done], done.result()))
+                    progress(len(rows), len(chosen), sum(what == "survived" for _, what in rows))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+    order = {mutant: i for i, mutant in enumerate(chosen)}
+    return sorted(rows, key=lambda row: order[row[0]])
+
+
+def sample(mutants, count, seed):
+    return mutants if count is None or count >= len(mutants) else sorted(random.Random(seed).sample(mutants, count))
+
+
+def summary(rows):
+    """(lines to print, score): what killed how many, and who survived."""
+    reasons = argued()
+    made = [(mutant, what) for mutant, what in rows if what != "not compiled"]
+    equivalent = [mutant for mutant, what in made if what == "survived" and _key(mutant) in reasons]
+    survived = [mutant for mutant, what in made if what == "survived" and _key(mutant) not in reasons]
+    killed = len(made) - len(equivalent) - len(survived)
+    score = killed / max(1, len(made) - len(equivalent))
+    by = {}
+    for _, what in made:
+        if what != "survived":
+            by[what] = by.get(what, 0) + 1
+    text = [f"{len(rows)} mutants: {len(rows) - len(made)} do not compile, {killed} killed, {len(equivalent)} argued the same, "
+            f"{len(survived)} survived: score {100 * score:.1f} %",
+            "killed by: " + ", ".join(f"{what} {count}" for what, count in sorted(by.items(), key=lambda row: -row[1]))]
+    for mutant in survived:
+        text += [f"survived: {mutant.name()}", f"    - {mutant.before}", f"    + {mutant.after.strip()}"]
+    return text, score
+
+
+def _key(mutant):
+    return (mutant.file, mutant.before, mutant.what)
