@@ -1,0 +1,57 @@
+"""Tests of the mutation engine: what it changes, what it leaves alone, and how it counts."""
+
+import sys
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import mutants  # noqa: E402
+
+
+def changes(line):
+    return {mutant.what: mutant.after.strip() for mutant in mutants.mutants_of_line("target/x.cc", 1, line)}
+
+
+class MutantsTest(unittest.TestCase):
+    def test_changes(self):
+        self.assertEqual(changes("  if (a < b) return 0;")["less to less-or-equal"], "if (a <= b) return 0;")
+        self.assertEqual(changes("  if (a < b) return 0;")["condition negated"], "if (!(a < b)) return 0;")
+        self.assertEqual(changes("  x = y + 1;")["one off"], "x = y + 2;")
+        self.assertEqual(changes("  span->out = 0;")["statement deleted"], ";")
+        self.assertEqual(changes("  count.fetch_add(n, std::memory_order_relaxed);")["fetch_add to fetch_sub"],
+                         "count.fetch_sub(n, std::memory_order_relaxed);")
+        self.assertEqual(changes("  push(span, list);")["swapped arguments"], "push(list, span);")
+
+    def test_what_is_left_alone(self):
+        for line in ("  // a < b", "  STACKDRAIN_CHECK(a == b, \"what\");", "  if (planted(Defect::kQ1)) x = 0;", "int f(int a) {",
+                     "  MutexLock lock(mutex_);", "  visitor.hidden(1);"):
+            self.assertEqual(changes(line), {}, line)
+        for line in ("  return x;", "  Span* span = front();", "  const size_t n = 3;", "  size_t n = m;", "      return found;"):
+            self.assertNotIn("statement deleted", changes(line), line)
+
+    def test_the_real_files_give_many_and_each_is_a_change(self):
+        made = mutants.all_mutants()
+        self.assertGreater(len(made), 500)
+        self.assertEqual(len(made), len(set(made)))
+        self.assertFalse([mutant for mutant in made if mutant.after.strip() == mutant.before])
+
+    def test_what_is_argued_is_still_there(self):
+        made = {mutants._key(mutant) for mutant in mutants.all_mutants()}
+        self.assertEqual([key for key in mutants.argued() if key not in made], [])
+
+    def test_score(self):
+        made = mutants.all_mutants()[:4]
+        text, score = mutants.summary(list(zip(made, ["corpus A4", "not compiled", "survived", "fuzz E1"])))
+        self.assertAlmostEqual(score, 2 / 3)
+        self.assertIn("1 do not compile, 2 killed", text[0])
+        self.assertIn(f"survived: {made[2].name()}", "\n".join(text))
+
+    def test_a_sample_is_the_same_each_time(self):
+        made = mutants.all_mutants()
+        self.assertEqual(mutants.sample(made, 10, 3), mutants.sample(made, 10, 3))
+        self.assertNotEqual(mutants.sample(made, 10, 3), mutants.sample(made, 10, 4))
+
+
+if __name__ == "__main__":
+    unittest.main()
