@@ -362,7 +362,7 @@ bool Checker::finish_walk() {
     return report(Invariant::kC2, "%zu stacks are in the deferred set, %zu were retired and not freed", deferred_seen_,
                   watched_.model->deferred.count);
   }
-  return check_totals() && check_reserve();
+  return check_totals() && check_reserve() && check_held_bytes();
 }
 
 // A7 and B7 for what a span says of itself.
@@ -445,6 +445,27 @@ bool Checker::check_reserve() {
                   view.pages, model.reserve[size]);
   }
   return true;
+}
+
+// C7: what is held back, to the byte: by the program where stacks are deferred, else empty spans and unused large
+// stacks. A policy whose free slots wait by themselves holds more than that, but nothing that lives or is cached.
+bool Checker::check_held_bytes() {
+  const PoolStats stats = watched_.pool->stats();
+  const PolicyClaims& claims = watched_.claims;
+  uint64_t held = 0;
+  if (claims.defers_shrunk) {
+    const auto& deferred = watched_.model->deferred;
+    for (size_t i = 0; i < deferred.count; ++i) held += deferred.items[i].stack.bytes();
+  } else {
+    for (size_t i = 0; i < span_count_; ++i) {
+      const SpanView& view = spans_[i];
+      if (view.state == SpanState::kStack && view.out == 0) held += uint64_t{view.pages} << kPageShift;
+    }
+  }
+  const uint64_t most = stats.stack_bytes - stats.live_bytes - stats.cached_bytes;
+  if (claims.by_address && !claims.defers_shrunk ? stats.held_bytes <= most : stats.held_bytes == held) return true;
+  return report(Invariant::kC7, "%" PRIu64 " bytes are said to be held back, %" PRIu64 " are, of at most %" PRIu64,
+                stats.held_bytes, held, most);
 }
 
 // E1, E4 and E5 against the spans themselves.

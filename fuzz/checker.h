@@ -99,6 +99,7 @@ class Checker final : private WalkVisitor {
   bool finish_span(const SpanView& view);
   bool check_totals();
   bool check_reserve();
+  bool check_held_bytes();
   size_t unit_of(uintptr_t address) const { return (address - watched_.pool->arena_base()) / kMinStackBytes; }
   uintptr_t offset(uintptr_t address) const { return address - watched_.pool->arena_base(); }
 

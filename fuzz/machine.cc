@@ -47,6 +47,14 @@ bool leaves_pool_alone(Op op) {
   }
 }
 
+uint64_t work_so_far() {
+#if STACKDRAIN_YIELDS
+  return work_done;
+#else
+  return 0;
+#endif
+}
+
 // Takes no lock of the pool, so it may run where one is held.
 bool takes_no_lock(Op op) {
   return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook;
@@ -871,6 +879,22 @@ const char* Machine::do_resolve(Operation operation) {
   return nullptr;
 }
 
+// The pause's part of the drain, held to the work that the policy says it may be.
+bool Machine::end_mark_in_bounds() {
+  const uint64_t stacks = model_.deferred.count;
+  const uint64_t pages = pool_->stats().stack_bytes >> kPageShift;
+  const uint64_t before = work_so_far();
+  collector_.end_mark();
+  const uint64_t work = work_so_far() - before;
+  const PolicyClaims& claims = policy_->claims;
+  const uint64_t bound = claims.pause_work_per_stack * stacks + claims.pause_work_per_page * pages;
+  if (!claims.sound || work <= bound) return true;
+  return checker_.report(Invariant::kF4,
+                         "the pause did %" PRIu64 " units of work, the policy says at most %" PRIu64 " for %" PRIu64
+                         " deferred stacks and %" PRIu64 " pages of stacks",
+                         work, bound, stacks, pages);
+}
+
 // Finishes the mark phase: every job, every held pointer, then the pause's part of the drain.
 bool Machine::end_cycle() {
   const int markers = collector_.kind().markers;
@@ -890,7 +914,7 @@ bool Machine::end_cycle() {
   for (int marker = 0; marker < markers; ++marker) collector_.resolve(marker);
   if (!checker_.check_step(false) || !checker_.check_mark_ended()) return false;
   host_ = {};
-  collector_.end_mark();
+  if (!end_mark_in_bounds()) return false;
   if (policy_->claims.empties_in_pause) model_.deferred.clear();
   if (!policy_->claims.empties_in_pause || checker_.failed()) return !checker_.failed();
   return checker_.check_quiescent(false) && checker_.check_step(false);

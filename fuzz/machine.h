@@ -205,6 +205,7 @@ class Machine final : private YieldHook {
   bool defers(RetireWhy why) const;
   void begin_cycle(CycleKind kind);
   bool end_cycle();
+  bool end_mark_in_bounds();
   size_t step_drain(size_t budget);
   bool drain_all();
   bool kill_all();

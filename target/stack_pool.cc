@@ -215,6 +215,7 @@ uintptr_t ReferencePool::take_slot(Span& span) {
 }
 
 void ReferencePool::pool_give(uintptr_t lo, int order) {
+  count_work();
   SpanLinks& partial = orders_[static_cast<size_t>(order)].partial;
   Span* span = heap_.span_of(lo);
   STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kStack, "a freed slot is in no stack span");
@@ -247,6 +248,7 @@ Stack ReferencePool::allocate_large(size_t bytes) {
 }
 
 void ReferencePool::release_large(Span* span) {
+  count_work();
   span->out = 0;
   if (!keep_empty_.load(std::memory_order_acquire)) {
     heap_.free(span);
@@ -279,6 +281,7 @@ size_t ReferencePool::release_reserve() {
   count_locks(1);
   for (SpanLinks& list : reserve_) {
     while (Span* span = list.front()) {
+      count_work();
       list.remove(span);
       kept_bytes_.fetch_sub(span->slot_bytes, std::memory_order_relaxed);
       heap_.free(span);
@@ -295,6 +298,7 @@ size_t ReferencePool::release_empty_of(int order) {
   count_locks(1);
   SpanLinks& partial = orders_[static_cast<size_t>(order)].partial;
   for (Span* span = partial.front(); span != nullptr;) {
+    count_work();
     Span* next = span->next;
     if (span->out == 0) {
       partial.remove(span);
@@ -377,6 +381,7 @@ ReferencePool::Sweep::Sweep(ReferencePool& pool) SD_NO_ANALYSIS : pool_(pool) {
 }
 
 void ReferencePool::Sweep::give(Span* span, uint32_t units) {
+  count_work();
   if (span->order != kLargeOrder) {
     SpanLinks& partial = pool_.orders_[span->order].partial;
     const bool was_full = !span->has_free_slot();

@@ -77,6 +77,12 @@ class YieldHook {
 };
 
 #if STACKDRAIN_YIELDS
+// Units of a drain's work that this thread has done: a stack given back, a span or a word of bits looked at. Time is
+// not the same twice; this is, so what a policy may do in the pause is bounded in these (F4, PolicyClaims).
+inline thread_local uint64_t work_done = 0;
+inline void count_work() {
+  ++work_done;
+}
 inline thread_local YieldHook* yield_hook = nullptr;
 inline void yield_point(Yield point) {
   if (yield_hook != nullptr) yield_hook->at(point);
@@ -90,6 +96,7 @@ inline void tell_drain_goes_on(uintptr_t next, size_t left) {
   if (yield_hook != nullptr && left != 0) yield_hook->drain_goes_on(next, left);
 }
 #else
+inline void count_work() {}
 inline void yield_point(Yield) {}
 inline Proc yield_and_resume(Yield, Proc proc) {
   return proc;

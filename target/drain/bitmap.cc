@@ -377,6 +377,7 @@ class BitmapPool : public ReferencePool {
     Span* last = nullptr;
     size_t done = 0;
     for (; words_left > 0 && (cursor_ = dirty_.next(cursor_, end)) < end; --words_left) {
+      count_work();
       dirty_.clear(cursor_);
       if (planted(Defect::kQ7LastNodeSkipped) && dirty_.next(cursor_, end) == end) continue;
       done += settle(cursor_);

@@ -20,7 +20,10 @@ struct PolicyClaims {
   bool empties_in_pause = false;   // nothing is deferred any more when end_mark returns
   bool keeps_empty_spans = false;  // empty spans stay Stack until the drain (A4)
   bool shrinks_in_place = false;   // a shrink need not be a copy
-  bool by_address = false;         // which slot of a span is issued next depends on where it lies, not on its history
+  // Units of work (yield.h) that end_mark may do: for each stack then deferred, and for each page then in state Stack.
+  uint32_t pause_work_per_stack = 0;
+  uint32_t pause_work_per_page = 0;
+  bool by_address = false;  // which slot of a span is issued next depends on where it lies, not on its history
 };
 
 struct PolicyRow {

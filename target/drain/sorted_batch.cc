@@ -108,6 +108,7 @@ class SortedBatchPool : public DeferringPool {
     uint32_t low = ~uint32_t{0};
     uint32_t high = 0;
     for (size_t i = 0; i < count; ++i) {
+      count_work();
       const uint32_t unit = notes_[i];
       marks_[unit / kWordBits] |= uint64_t{1} << (unit % kWordBits);
       low = std::min(low, unit);
