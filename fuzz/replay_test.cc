@@ -1,4 +1,5 @@
 #include "fuzz/replay.h"
+#include "fuzz/lying_pool.h"
 
 #include <gtest/gtest.h>
 
@@ -77,41 +78,9 @@ INSTANTIATE_TEST_SUITE_P(Policies, ReplayTest, testing::ValuesIn(policies().begi
                            return name;
                          });
 
-// A pool that hands the same memory out twice, or short stacks: the replay must say so.
-class LyingPool final : public AnyPool {
- public:
-  LyingPool(std::unique_ptr<AnyPool> honest, std::function<Stack(Stack)> lie)
-      : honest_(std::move(honest)), lie_(std::move(lie)) {}
-
-  void reset(const PoolParams& params) override { honest_->reset(params); }
-  Stack allocate(Proc proc, size_t bytes) override { return lie_(honest_->allocate(proc, bytes)); }
-  void free(Proc, Stack) override {}
-  void retire(Proc, Stack, RetireWhy) override {}
-  Stack halve(Stack) override { return {}; }
-  void flush_cache(Proc proc) override { honest_->flush_cache(proc); }
-  void begin_cycle(CycleKind kind) override { honest_->begin_cycle(kind); }
-  void end_mark() override { honest_->end_mark(); }
-  void restarted() override { honest_->restarted(); }
-  size_t drain_step(size_t budget) override { return honest_->drain_step(budget); }
-  bool drain_pending() const override { return honest_->drain_pending(); }
-  uintptr_t allocate_heap(uint32_t pages, bool zeroed) override { return honest_->allocate_heap(pages, zeroed); }
-  void free_heap(uintptr_t base) override { honest_->free_heap(base); }
-  uint64_t release_idle() override { return honest_->release_idle(); }
-  Location locate(uintptr_t address) const override { return honest_->locate(address); }
-  PoolStats stats() const override { return honest_->stats(); }
-  void walk(WalkVisitor& visitor) const override { honest_->walk(visitor); }
-  const PoolParams& params() const override { return honest_->params(); }
-  uintptr_t arena_base() const override { return honest_->arena_base(); }
-  size_t arena_mapped() const override { return honest_->arena_mapped(); }
-
- private:
-  std::unique_ptr<AnyPool> honest_;
-  std::function<Stack(Stack)> lie_;
-};
-
 uint64_t violations_of(const std::function<Stack(Stack)>& lie) {
   Arena arena(size_t{32} << 20);
-  LyingPool pool(find_policy("serial")->make(arena), lie);
+  LyingPool pool(find_policy("serial")->make(arena), {.allocate = lie, .keeps_stacks = true});
   const ReplayResult result = replay(parse_trace(kSmall, "small.csv"), pool, go119_preset());
   EXPECT_FALSE(result.violations != 0 && result.first_violation.empty());
   return result.violations;
