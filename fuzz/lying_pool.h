@@ -11,10 +11,10 @@ namespace stackdrain {
 
 // Each lie is applied to what the honest pool says; one that is not set lies not.
 struct Lies {
-  std::function<Stack(Stack)> allocate{};
-  std::function<SpanView(SpanView)> span{};
-  std::function<SlotView(SlotView)> slot{};
-  std::function<PoolStats(PoolStats)> stats{};
+  std::function<Stack(Stack)> allocate = nullptr;
+  std::function<SpanView(SpanView)> span = nullptr;
+  std::function<SlotView(SlotView)> slot = nullptr;
+  std::function<PoolStats(PoolStats)> stats = nullptr;
   bool keeps_stacks = false;  // frees nothing
 };
 

@@ -55,7 +55,7 @@ class Runner {
     machine_.walk_always(false);
     const auto until = Clock::now() + std::chrono::duration<double>(seconds);
     for (uint32_t turn = 1; Clock::now() < until; ++turn) {
-      Bytes program = programs_[turn * 2654435761u % programs_.size()];
+      Bytes program = programs_[size_t{turn} * 2654435761u % programs_.size()];
       const size_t size = std::min(program.size(), kMaxBytes);
       program.resize(kMaxBytes);
       program.resize(mutate_program(program.data(), size, kMaxBytes, turn, nullptr));

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "fuzz/program.h"
 #include "target/yield.h"
@@ -470,12 +471,12 @@ class Draft {
     insert(at, inside);
   }
   Operation guest_of(Operation host, const Sketch& sketch) {
-    const bool about_the_same = host.goroutine().has_value() && !random_.one_in(3);
-    for (int tries = 0; about_the_same && tries < 16; ++tries) {
-      const Operation wanted = with(random_operation(~uint32_t{0}, random_), FieldKind::kGoroutine, *host.goroutine());
+    const std::optional<uint32_t> same = host.goroutine();
+    if (!same.has_value() || random_.one_in(3)) return fitting_operation(sketch, ~uint32_t{0}, random_);
+    for (int tries = 0; tries < 16; ++tries) {
+      const Operation wanted = with(random_operation(~uint32_t{0}, random_), FieldKind::kGoroutine, *same);
       Operation guest = wanted;
-      if (guest.goroutine() == host.goroutine() && sketch.fit(guest, random_) && guest.bits == wanted.bits)
-        return guest;
+      if (guest.goroutine() == same && sketch.fit(guest, random_) && guest.bits == wanted.bits) return guest;
     }
     return fitting_operation(sketch, ~uint32_t{0}, random_);
   }
