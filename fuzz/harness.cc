@@ -82,7 +82,7 @@ extern "C" void __asan_on_error() {
   print_canary();
   print_stop(stderr, harness_machine(), "a sanitizer");
 }
-extern "C" void __ubsan_on_report() {
+extern "C" void __ubsan_on_report() {  // NOLINT(bugprone-reserved-identifier): the name is the sanitizer's
   __asan_on_error();
 }
 #endif

@@ -30,7 +30,7 @@ bool LockGraph::reaches(size_t from, size_t to) const {
     fresh |= after_[node] & ~seen;
     seen |= after_[node];
   }
-  return (seen >> to & 1) != 0;
+  return to < kMaxLocks && (seen >> to & 1) != 0;
 }
 
 void LockGraph::note_cycle(size_t from, size_t to) {
