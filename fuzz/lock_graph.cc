@@ -61,6 +61,7 @@ bool LockGraph::unnests(const void* mutex) {
     std::copy(held_.begin() + static_cast<ptrdiff_t>(i) + 1, held_.begin() + static_cast<ptrdiff_t>(depth_),
               held_.begin() + static_cast<ptrdiff_t>(i));
     --depth_;
+    if (depth_ == 0) longest_hold_ = std::max(longest_hold_, work_so_far() - held_since_);
     return !holds(mutex);
   }
   return true;

@@ -6,11 +6,13 @@
 // the shortest of them. Plain arrays, reset in place.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "target/mutex.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 
@@ -19,18 +21,24 @@ class LockGraph final : public LockHook {
   void reset() {
     count_ = depth_ = 0;
     cycle_ = false;
+    longest_hold_ = 0;
   }
   // A lock alone is nothing to remember: it gets a number when it is taken under another, or another under it.
   bool acquires(const void* mutex) override {
     if (depth_ != 0) return nests(mutex);
     held_[depth_++] = mutex;
+    held_since_ = work_so_far();
     return true;
   }
   bool releases(const void* mutex) override {
     if (depth_ != 1 || held_[0] != mutex) return unnests(mutex);
     depth_ = 0;
+    longest_hold_ = std::max(longest_hold_, work_so_far() - held_since_);
     return true;
   }
+  // The most units of work (yield.h) between taking a lock and holding none again, since forget_holds().
+  uint64_t longest_hold() const { return longest_hold_; }
+  void forget_holds() { longest_hold_ = 0; }
 
   // The first cycle met: its last edge goes from lock `from()` to lock `to()` (numbers in the order of first nesting).
   bool has_cycle() const { return cycle_; }
@@ -52,6 +60,8 @@ class LockGraph final : public LockHook {
   std::array<const void*, kMaxLocks> held_{};  // innermost last
   size_t count_ = 0;
   size_t depth_ = 0;
+  uint64_t held_since_ = 0;
+  uint64_t longest_hold_ = 0;
   bool cycle_ = false;
   size_t from_ = 0;
   size_t to_ = 0;

@@ -60,6 +60,23 @@ TEST_F(LockGraphTest, AResetForgetsTheEdges) {
   EXPECT_FALSE(graph_.has_cycle());
 }
 
+TEST_F(LockGraphTest, TheLongestHoldIsTheOutermost) {
+#if STACKDRAIN_YIELDS
+  graph_.acquires(&locks_[0]);
+  count_work();
+  graph_.acquires(&locks_[1]);
+  count_work();
+  graph_.releases(&locks_[1]);
+  count_work();
+  graph_.releases(&locks_[0]);
+  EXPECT_EQ(graph_.longest_hold(), 3u);
+  nest({2});
+  EXPECT_EQ(graph_.longest_hold(), 3u);
+  graph_.forget_holds();
+  EXPECT_EQ(graph_.longest_hold(), 0u);
+#endif
+}
+
 TEST_F(LockGraphTest, LocksBeyondTheTableAreNotWatched) {
   for (int lock = 1; lock < 40; ++lock) nest({0, lock});
   nest({38, 39});

@@ -47,14 +47,6 @@ bool leaves_pool_alone(Op op) {
   }
 }
 
-uint64_t work_so_far() {
-#if STACKDRAIN_YIELDS
-  return work_done;
-#else
-  return 0;
-#endif
-}
-
 // Takes no lock of the pool, so it may run where one is held.
 bool takes_no_lock(Op op) {
   return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook;
@@ -980,9 +972,23 @@ const char* Machine::do_look() {
 size_t Machine::step_drain(size_t budget) {
   freed_inside_ = 0;
   host_.drains = true;
+  locks_.forget_holds();
   const size_t freed = pool_->drain_step(budget);
   host_.drains = false;
+  check_hold(budget);
   return freed + freed_inside_;
+}
+
+// A mutator waits at most for what a drainer does under one hold of a lock: as much as the world says, or as the step's
+// budget.
+void Machine::check_hold(size_t budget) {
+  const PoolParams& params = pool_->params();
+  if (!policy_->claims.holds_as_told || params.drain_hold == DrainHold::kWhole) return;
+  const uint64_t bound = params.drain_hold == DrainHold::kEach ? 1 : std::max(size_t{params.drain_batch}, budget);
+  if (locks_.longest_hold() <= bound) return;
+  checker_.report(Invariant::kF4,
+                  "a drainer held a lock for %" PRIu64 " units of work, the world says %" PRIu64 " at most",
+                  locks_.longest_hold(), bound);
 }
 
 bool Machine::drain_all() {

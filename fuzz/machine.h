@@ -207,6 +207,7 @@ class Machine final : private YieldHook {
   bool end_cycle();
   bool end_mark_in_bounds();
   size_t step_drain(size_t budget);
+  void check_hold(size_t budget);
   bool drain_all();
   bool kill_all();
 

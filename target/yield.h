@@ -83,6 +83,9 @@ inline thread_local uint64_t work_done = 0;
 inline void count_work() {
   ++work_done;
 }
+inline uint64_t work_so_far() {
+  return work_done;
+}
 inline thread_local YieldHook* yield_hook = nullptr;
 inline void yield_point(Yield point) {
   if (yield_hook != nullptr) yield_hook->at(point);
@@ -97,6 +100,9 @@ inline void tell_drain_goes_on(uintptr_t next, size_t left) {
 }
 #else
 inline void count_work() {}
+inline uint64_t work_so_far() {
+  return 0;
+}
 inline void yield_point(Yield) {}
 inline Proc yield_and_resume(Yield, Proc proc) {
   return proc;

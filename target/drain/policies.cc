@@ -19,7 +19,7 @@ constexpr PolicyRow kPolicies[] = {
     {.name = "after-restart",
      .summary = "the same queue, handed off in O(1), drained while the mutators run",
      .origin = "the seed's own suggestion",
-     .claims = {.concurrent_mark = true, .defers_shrunk = true},
+     .claims = {.concurrent_mark = true, .defers_shrunk = true, .holds_as_told = true},
      .make = make_after_restart},
     {.name = "span-in-pause",
      .summary = "its span; empty spans wait for one pass at the end of the pause",

@@ -23,7 +23,8 @@ struct PolicyClaims {
   // Units of work (yield.h) that end_mark may do: for each stack then deferred, and for each page then in state Stack.
   uint32_t pause_work_per_stack = 0;
   uint32_t pause_work_per_page = 0;
-  bool by_address = false;  // which slot of a span is issued next depends on where it lies, not on its history
+  bool holds_as_told = false;  // a drain step holds no lock for more stacks than PoolParams::drain_hold says
+  bool by_address = false;     // which slot of a span is issued next depends on where it lies, not on its history
 };
 
 struct PolicyRow {
