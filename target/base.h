@@ -62,6 +62,8 @@ inline constexpr Proc kNoProc = -1;
 // Poisons [address, address + bytes) for ASan; nothing without ASan. Poisoned memory faults on any instrumented use.
 inline void asan_poison([[maybe_unused]] uintptr_t address, [[maybe_unused]] size_t bytes) {
 #if STACKDRAIN_ASAN
+  STACKDRAIN_CHECK(bytes < size_t{1} << 40,
+                   "a stack of an impossible size");  // ASan itself would die of it, unexplained
   __asan_poison_memory_region(reinterpret_cast<void*>(address), bytes);
 #endif
 }

@@ -103,7 +103,7 @@ namespace stackdrain {
     "a drain takes one order's lock after the other and gives none back, in the order of its stacks", "F1")           \
   X(kQ10BudgetNeverResumes, "Q10", "budget-never-resumes", "what a budgeted drain left is forgotten", "C3 C8 C2 E2")  \
   X(kQ11LateWriteOverLinks, "Q11", "late-write-over-links", "the dead stack is filled after its links were written",  \
-    "A5 C2")                                                                                                          \
+    "A5 C2 assertion")                                                                                                \
   X(kQ12EnqueuedAfterDrain, "Q12", "enqueued-after-drain", "pushed between drain and restart, waits a cycle", "C3 C7")
 
 enum class Defect : uint8_t {
