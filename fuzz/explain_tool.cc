@@ -46,7 +46,7 @@ void choose_policy(Machine& machine, Case& it) {
   const bool differential = it.options.policy == kDifferential;
   const ProgramView program = it.view();
   if (differential) {
-    it.signature = probe(machine, program, nullptr);
+    it.signature = probe(machine, program, nullptr).signature;
     if (!it.fails() || it.signature.starts_with("G2@")) return;
   }
   const std::string& wanted = it.options.policy;
@@ -58,7 +58,7 @@ void choose_policy(Machine& machine, Case& it) {
   }
   it.policy = rows.front();
   for (const PolicyRow* row : rows) {
-    it.signature = probe(machine, program, row);
+    it.signature = probe(machine, program, row).signature;
     if (!it.fails()) continue;
     it.policy = row;
     return;
@@ -66,7 +66,9 @@ void choose_policy(Machine& machine, Case& it) {
 }
 
 void make_smaller(Machine& machine, Case& it) {
-  const auto same = [&](ProgramView program) { return probe(machine, program, it.policy) == it.signature; };
+  // What an operation shows is a better story than what the machine finds when it tidies up.
+  const Probed wanted = probe(machine, it.view(), it.policy);
+  const auto same = [&](ProgramView program) { return probe(machine, program, it.policy) == wanted; };
   it.minimized = minimize(it.view(), same);
   it.program = it.minimized.program;
 }
@@ -110,7 +112,7 @@ std::string others_text(Machine& machine, const Case& it) {
   std::string rest;
   for (const PolicyRow& row : policies()) {
     if (&row == it.policy) continue;
-    const std::string signature = probe(machine, it.view(), &row);
+    const std::string signature = probe(machine, it.view(), &row).signature;
     std::string& list = signature.empty() ? passes : signature == it.signature ? same : rest;
     list += (list.empty() ? "" : ", ") + std::string(row.name);
     if (&list == &rest) list += " (" + signature + ")";

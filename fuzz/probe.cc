@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <string_view>
+#include <utility>
 
 #include "fuzz/differential.h"
 #include "fuzz/explain.h"
@@ -74,25 +76,37 @@ std::string said_in_child(What what) {
   return text;
 }
 
-void say_signature(const Signature& signature) {
-  std::fputs(signature.data(), out);
+constexpr std::string_view kAtEnd = " at the end";
+
+void say(const Signature& signature, bool at_end) {
+  std::fprintf(out, "%s%s", signature.data(), at_end ? kAtEnd.data() : "");
+}
+
+Probed probed_of(std::string said) {
+  const bool at_end = said.ends_with(kAtEnd);
+  if (at_end) said.resize(said.size() - kAtEnd.size());
+  return {std::move(said), at_end};
 }
 
 }  // namespace
 
-std::string probe(Machine& machine, ProgramView program, const PolicyRow* policy) {
-  return said_in_child([&] {
-    watch_for_stops(machine,
-                    [](const char*) { say_signature(signature_of_stop(running->verdict().site, running->seen())); });
+Probed probe(Machine& machine, ProgramView program, const PolicyRow* policy) {
+  return probed_of(said_in_child([&] {
+    watch_for_stops(machine, [](const char*) {
+      const bool at_end = running->current_index() >= running->program().size();
+      say(signature_of_stop(running->verdict().site, running->seen()), at_end);
+    });
     if (policy != nullptr) {
       const Verdict& verdict = machine.run(program, *policy);
-      if (verdict.violated) say_signature(signature_of(verdict));
+      if (verdict.violated) say(signature_of(verdict), verdict.index >= program.size());
       return;
     }
     Differential differential(machine);
     const Difference& difference = differential.run(program);
-    if (difference.found()) say_signature(signature_of(program, difference, machine.verdict()));
-  });
+    if (difference.found()) {
+      say(signature_of(program, difference, machine.verdict()), difference.index >= program.size());
+    }
+  }));
 }
 
 std::string said_by(Machine& machine, const std::function<void(std::FILE*)>& speak) {

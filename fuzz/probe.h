@@ -9,8 +9,14 @@
 
 namespace stackdrain {
 
-// The signature of a program's run, "" if it passes. `policy`: nullptr for all sound ones against each other.
-std::string probe(Machine& machine, ProgramView program, const PolicyRow* policy);
+struct Probed {
+  std::string signature;  // "": it passes
+  bool at_end = false;    // seen in what the machine does after the last operation
+  bool operator==(const Probed&) const = default;
+};
+
+// What a program comes to. `policy`: nullptr for all sound ones against each other.
+Probed probe(Machine& machine, ProgramView program, const PolicyRow* policy);
 
 // What `speak` says; if the process ends in a run, what print_stop says of that, too.
 std::string said_by(Machine& machine, const std::function<void(std::FILE*)>& speak);

@@ -107,12 +107,26 @@ class Recorder final : public MachineObserver {
   void add(Step step) {
     step.after = locked_ ? last_ : Photographer::take(machine_);
     if (locked_) Photographer::update(machine_, step.after);
-    if (step.point && step.after == last_) return;
+    forget_copying(step.after);
+    const bool same = step.after == last_;
+    if (step.point && same) return;
     last_ = step.after;
-    recording_.steps.push_back(std::move(step));
-    if (recording_.steps.size() <= kMostSteps) return;
-    recording_.steps.pop_front();
+    std::deque<Step>& steps = recording_.steps;
+    if (same && !step.nested && !steps.empty() && steps.back().point && steps.back().index == step.index) {
+      step.at_point = true;
+      step.at = steps.back().at;
+      steps.pop_back();
+    }
+    steps.push_back(std::move(step));
+    if (steps.size() <= kMostSteps) return;
+    steps.pop_front();
     ++recording_.steps_left_out;
+  }
+  // That a goroutine is being moved is said by the operation; what it does otherwise stays of interest.
+  void forget_copying(Snapshot& shot) const {
+    for (size_t g = 0; g < shot.owners.size(); ++g) {
+      if (shot.owners[g].status == GoStatus::kCopying) shot.owners[g].status = last_.owners[g].status;
+    }
   }
   void look() {
     recording_.dangling = any_dangles(*machine_.pool(), machine_.collector());

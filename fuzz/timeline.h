@@ -72,6 +72,7 @@ struct Step {
   Yield at = Yield::kCopyAlloc;  // of a point; of a nested operation: where it ran
   std::string story{};           // what the operation did, or why nothing
   bool no_op = false;
+  bool at_point = false;  // of an operation: nothing changed since it was at that point
   Snapshot after{};
 };
 

@@ -18,7 +18,7 @@ code{overflow-wrap:anywhere}.verdict{border-left:4px solid var(--bad);background
 .verdict.fine{border-color:var(--m1);background:var(--panel)}.dim{color:var(--dim)}
 .scroll{overflow-x:auto;border:1px solid var(--rule);border-radius:6px;padding:6px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:.6em 0;padding:0;list-style:none;font-size:.86rem}
-.legend svg{width:22px;height:14px;vertical-align:-2px;margin-right:5px}
+.legend svg{display:inline-block;width:22px;height:14px;vertical-align:-2px;margin-right:5px}
 ol.story{padding:0;list-style:none}ol.story>li{padding:3px 0;border-top:1px solid var(--rule)}
 ol.story ul{margin:0;padding-left:20px}ol.story li.in{border-left:3px solid var(--edge);padding-left:8px;margin-left:12px}
 pre{background:var(--panel);padding:10px;border-radius:6px;overflow-x:auto;font-size:.82rem;line-height:1.45}
@@ -35,7 +35,7 @@ svg .badtext{fill:var(--bad);font-weight:700;paint-order:stroke;stroke:var(--bg)
 .slot{stroke:var(--edge);stroke-width:.6}.slot.live{fill:var(--live)}.slot.kept{fill:var(--kept)}.slot.cached{fill:var(--cached)}
 .slot.pool{fill:var(--pool)}.slot.deferred{fill:var(--deferred);stroke:var(--m2);stroke-width:1.4}
 .slot.moving{fill:var(--moving);stroke-dasharray:3 2}
-.record{fill:var(--fg)}.record.stray{fill:var(--bad)}
+.thread{stroke:var(--fg);stroke-width:.7}.thread.stray{stroke:var(--bad)}.record{fill:var(--fg)}.record.stray{fill:var(--bad)}
 .pointer{stroke-width:1.8;fill:none}.along{stroke-dasharray:6 3}.line0{stroke:var(--m0)}.line1{stroke:var(--m1)}
 .line2{stroke:var(--m2)}.line3{stroke:var(--m3)}.tip0{fill:var(--m0)}.tip1{fill:var(--m1)}.tip2{fill:var(--m2)}.tip3{fill:var(--m3)}
 .pointer.bad{stroke:var(--bad);stroke-width:2.4}.tipbad{fill:var(--bad)}.cross{stroke:var(--bad);stroke-width:2.6;fill:none}
@@ -78,8 +78,7 @@ std::string legend() {
 }
 
 std::string item(const std::string& event) {
-  const bool bad = event.find("dangles") != std::string::npos;
-  return std::string(bad ? "<li class=\"bad\">" : "<li>") + escaped(event) + "</li>\n";
+  return std::string(is_bad(event) ? "<li class=\"bad\">" : "<li>") + escaped(event) + "</li>\n";
 }
 
 // The steps in words, what ran inside an operation set in.
@@ -94,18 +93,21 @@ std::string story(const Recording& recording) {
     const std::string operation = escaped(text_of(recording.view(), step.index));
     std::string head = std::to_string(step.index) + "&ensp;<code>" + operation + "</code>";
     if (step.index >= recording.view().size()) head = "the end: everything is finished, drained and killed";
-    if (step.point) head += ", " + escaped(kYieldPoints[static_cast<size_t>(step.at)].what);
+    if (step.point || step.at_point) head += ", " + escaped(kYieldPoints[static_cast<size_t>(step.at)].what);
     if (step.nested)
       head += " <span class=\"dim\">(inside, at " + std::string(kYieldPoints[static_cast<size_t>(step.at)].name) +
               ")</span>";
     text += std::string(step.nested || step.point ? "<li class=\"in\">" : "<li>") + head;
-    std::vector<std::string> events = changes(before, step.after);
-    if (step.no_op) events = {"nothing: " + step.story};
-    if (events.empty() && !step.story.empty()) events.push_back(step.story);
+    const std::vector<std::string> events = story_of(step, before);
     if (!events.empty()) text += "<ul>\n";
     for (const std::string& event : events) text += item(event);
     text += events.empty() ? "</li>\n" : "</ul></li>\n";
     before = step.after;
+  }
+  if (recording.failed()) {
+    text += "<li class=\"bad\">" + escaped(recording.signature) + " is seen here" +
+            (recording.stopped_by.empty() ? "" : ": the process was stopped by " + escaped(recording.stopped_by)) +
+            "</li>\n";
   }
   return text + "</ol>\n";
 }
@@ -149,8 +151,8 @@ std::string timeline_page(std::span<const Recording> recordings, const PageFacts
   text += std::string("<div class=\"verdict") + (facts.message.empty() ? " fine" : "") + "\">\n";
   if (!facts.invariant.empty()) text += "<p><b>Must hold:</b> " + escaped(facts.invariant) + "</p>\n";
   if (!facts.message.empty()) text += "<p><b>Seen:</b> " + escaped(facts.message) + "</p>\n";
-  text += "<p class=\"dim\">Policy " + escaped(first.policy->name) + ": " + escaped(first.policy->summary) +
-          "</p>\n</div>\n";
+  text += "<p class=\"dim\">Policy " + escaped(first.policy->name) + " (" + escaped(first.policy->summary) +
+          ")</p>\n</div>\n";
   for (const Recording& recording : recordings) text += section(recording, recordings.size() > 1);
   text += "<h2>The program</h2>\n" + program_text(first);
   return text + "<p class=\"dim\">Shown again by <code>" + escaped(facts.reproduce) + "</code></p>\n</body>\n</html>\n";

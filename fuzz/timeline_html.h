@@ -29,6 +29,10 @@ std::string picture_of(const Recording& recording);
 // Text in HTML.
 std::string escaped(std::string_view text);
 
+// What a step did: what it changed, or why nothing, or what the machine says of it. Is it what went wrong?
+std::vector<std::string> story_of(const Step& step, const Snapshot& before);
+bool is_bad(const std::string& event);
+
 // What a step changed, in words: "elem of g1: +0xffe0 -> +0x11fe0".
 std::vector<std::string> changes(const Snapshot& before, const Snapshot& after);
 

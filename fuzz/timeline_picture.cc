@@ -124,7 +124,7 @@ struct SlotBox {
   uint64_t lo = 0;
   uint64_t bytes = 0;
   What what = What::kLive;
-  int who = -1;  // goroutine or processor
+  int who = -1;  // goroutine, which may have left it, or processor
   auto operator<=>(const SlotBox&) const = default;
 };
 
@@ -138,25 +138,33 @@ struct SpanBox {
   auto operator<=>(const SpanBox&) const = default;
 };
 
+// In its goroutine's own stack; in its next one; elsewhere, which is wrong.
+enum class Place : uint8_t { kInside, kMoving, kStray };
+
 struct RecordMark {
   uint64_t address = 0;
   int goroutine = 0;
   RootKind kind = RootKind::kElem;
-  bool inside = true;  // its goroutine's own stack
+  Place place = Place::kInside;
   auto operator<=>(const RecordMark&) const = default;
 };
 
-std::vector<SlotBox> slots_of(const Snapshot& shot) {
+// Who lived on a stack last, by its low end.
+using Tenants = std::map<uint64_t, int>;
+
+std::vector<SlotBox> slots_of(const Snapshot& shot, const Tenants& tenants) {
+  const auto tenant = [&](uint64_t lo) { return tenants.contains(lo) ? tenants.at(lo) : -1; };
   std::map<uint64_t, SlotBox> slots;
   for (const SpanPicture& span : shot.spans) {  // what nothing else claims is on its way
     if (span.state != SpanState::kStack || span.slot_bytes == 0) continue;
     for (uint64_t lo = span.base; lo + span.slot_bytes <= span.base + span.bytes; lo += span.slot_bytes) {
-      slots[lo] = {lo, span.slot_bytes, What::kMoving, -1};
+      slots[lo] = {lo, span.slot_bytes, What::kMoving, tenant(lo)};
     }
   }
   for (const SlotPicture& slot : shot.slots) {
     constexpr std::array kWhats = {What::kLive, What::kPoolFree, What::kCached, What::kDeferred};
-    const int who = slot.place == SlotPlace::kCached ? slot.proc : -1;
+    const bool deferred = slot.place == SlotPlace::kDeferred;
+    const int who = slot.place == SlotPlace::kCached ? slot.proc : deferred ? tenant(slot.lo) : -1;
     slots[slot.lo] = {slot.lo, slot.bytes, kWhats[static_cast<size_t>(slot.place)], who};
   }
   for (size_t g = 0; g < shot.owners.size(); ++g) {
@@ -180,8 +188,16 @@ std::vector<SpanBox> spans_of(const Snapshot& shot) {
 }
 
 // A context is one of many words that stay inside; it is shown where it is the story.
-bool is_shown(RootKind kind, bool inside, bool held) {
-  return kind != RootKind::kContext || !inside || held;
+bool is_shown(RootKind kind, Place place, bool held) {
+  return kind != RootKind::kContext || place == Place::kStray || held;
+}
+
+// A record's pointer into a stack that nobody has, in the middle of a move: the goroutine's next one.
+bool in_a_move(const Snapshot& shot, uint64_t address) {
+  for (const SlotBox& slot : slots_of(shot, {})) {
+    if (slot.what == What::kMoving && address >= slot.lo && address < slot.lo + slot.bytes) return true;
+  }
+  return false;
 }
 
 std::vector<RecordMark> records_of(const Snapshot& shot) {
@@ -193,10 +209,11 @@ std::vector<RecordMark> records_of(const Snapshot& shot) {
       if (address == kNowhere) continue;
       const RootKind kind = static_cast<RootKind>(k);
       const bool inside = address >= owner.lo && address < owner.hi;
+      const Place place = inside ? Place::kInside : in_a_move(shot, address) ? Place::kMoving : Place::kStray;
       const bool held = std::any_of(shot.held.begin(), shot.held.end(), [&](const HeldView& view) {
         return view.pointer != kNowhere && view.goroutine == g && view.kind == kind;
       });
-      if (is_shown(kind, inside, held)) marks.push_back({address, static_cast<int>(g), kind, inside});
+      if (is_shown(kind, place, held)) marks.push_back({address, static_cast<int>(g), kind, place});
     }
   }
   return marks;
@@ -211,11 +228,11 @@ struct Run {
 };
 
 template <class Thing, class Of>
-std::vector<Run<Thing>> runs_of(const std::vector<const Step*>& steps, Of of) {
+std::vector<Run<Thing>> runs_of(size_t columns, Of of) {
   std::vector<Run<Thing>> runs;
   std::map<Thing, size_t> open;
-  for (size_t column = 0; column < steps.size(); ++column) {
-    for (const Thing& thing : of(steps[column]->after)) {
+  for (size_t column = 0; column < columns; ++column) {
+    for (const Thing& thing : of(column)) {
       const auto found = open.find(thing);
       if (found != open.end() && runs[found->second].last + 1 == column) {
         runs[found->second].last = column;
@@ -264,7 +281,7 @@ class Rows {
       bases_.insert(span.base);
       if (span.state != SpanState::kFree) taken_.push_back({span.base, span.base + span.bytes});
     }
-    for (const SlotBox& slot : slots_of(shot)) {
+    for (const SlotBox& slot : slots_of(shot, {})) {
       if (slot.what != What::kPoolFree && slot.what != What::kCached) {
         edges_.insert(slot.lo);
         edges_.insert(slot.lo + slot.bytes);
@@ -359,12 +376,20 @@ size_t actor_of(ProgramView program, size_t index) {
   }
 }
 
+}  // namespace
+
 std::vector<std::string> story_of(const Step& step, const Snapshot& before) {
   if (step.no_op) return {"nothing: " + step.story};
   std::vector<std::string> lines = changes(before, step.after);
   if (lines.empty() && !step.story.empty()) lines.push_back(step.story);
   return lines;
 }
+
+bool is_bad(const std::string& event) {
+  return event.ends_with("it dangles");
+}
+
+namespace {
 
 class Picture {
  public:
@@ -374,12 +399,13 @@ class Picture {
                          recording.view()[0].op() == Op::kWorld && !recording.view()[0].reserved();
       if (!world) steps_.push_back(&step);
     }
+    note_tenants();
   }
 
   std::string draw() {
     if (steps_.empty()) return "";
     groups_ = groups_of(steps_);
-    double y = heads(4);
+    double y = heads(fails() ? 20 : 4);
     y = lanes(y + 6);
     const Rows rows(steps_, y + 4);
     spans(rows);
@@ -394,8 +420,23 @@ class Picture {
 
  private:
   double left(size_t column) const { return kLeft + kColumn * static_cast<double>(column); }
+  const Snapshot& shot(size_t column) const { return steps_[column]->after; }
   double right() const { return left(steps_.size()); }
   bool fails() const { return recording_.failed(); }
+
+  void note_tenants() {
+    Tenants tenants;
+    for (const Step* step : steps_) {
+      for (const SlotPicture& slot : step->after.slots) {
+        if (slot.place != SlotPlace::kDeferred) tenants.erase(slot.lo);
+      }
+      for (size_t g = 0; g < step->after.owners.size(); ++g) {
+        const OwnerView& owner = step->after.owners[g];
+        if (owner.lo != owner.hi) tenants[owner.lo] = static_cast<int>(g);
+      }
+      tenants_.push_back(tenants);
+    }
+  }
 
   // ---- what runs ----
 
@@ -429,7 +470,9 @@ class Picture {
 
   // The steps of operations that have several: what runs inside stands out.
   double inner_heads(double top) {
-    const double height = 12 + 2 * kTextLine;
+    size_t most = 2;
+    for (const Step* step : steps_) most = std::max(most, inner_lines(*step).size());
+    const double height = 10 + kTextLine * static_cast<double>(most);
     for (const Group& group : groups_) {
       if (group.first == group.last) continue;
       for (size_t column = group.first; column <= group.last; ++column) {
@@ -451,13 +494,13 @@ class Picture {
   std::vector<std::string> inner_lines(const Step& step) const {
     const std::string point(kYieldPoints[static_cast<size_t>(step.at)].name);
     if (step.nested) {
-      return {"inside it, at " + point, std::to_string(step.index) + "  " + text_of(recording_.view(), step.index)};
+      std::vector<std::string> lines =
+          wrapped(std::to_string(step.index) + "  " + text_of(recording_.view(), step.index), kLetters - 1);
+      lines.insert(lines.begin(), "inside, at " + point);
+      return lines;
     }
-    if (!step.point) return {"it is over"};
-    std::vector<std::string> lines =
-        wrapped("\u2026 " + std::string(kYieldPoints[static_cast<size_t>(step.at)].what), kLetters - 1);
-    if (lines.size() > 2) lines.resize(2);
-    return lines;
+    if (!step.point && !step.at_point) return {"it is over"};
+    return wrapped("\u2026 " + std::string(kYieldPoints[static_cast<size_t>(step.at)].what), kLetters - 1);
   }
 
   // ---- markers and what they hold ----
@@ -545,13 +588,13 @@ class Picture {
     svg_.line(x, from, x, y - 7, "pointer bad");
     svg_.head(x, y, "tip tipbad");
     svg_.add("<path d=\"M%.1f %.1f l10 10 m0 -10 l-10 10\" class=\"cross\"/>", x - 5, y - 5);
-    svg_.text(x - 12, y - 7, "t end badtext", "m" + std::to_string(holding.marker) + "'s pointer dangles");
+    svg_.text(x - 12, y - 7, "t end badtext", "m" + std::to_string(holding.marker) + " dangles");
   }
 
   // ---- the arena ----
 
   void spans(const Rows& rows) {
-    for (const Run<SpanBox>& run : runs_of<SpanBox>(steps_, spans_of)) {
+    for (const Run<SpanBox>& run : runs_of<SpanBox>(steps_.size(), [&](size_t c) { return spans_of(shot(c)); })) {
       const SpanBox& span = run.thing;
       const double x = left(run.first) + 1;
       const double y = rows.top_of_span(span.base);
@@ -572,7 +615,8 @@ class Picture {
   }
 
   void slots(const Rows& rows) {
-    for (const Run<SlotBox>& run : runs_of<SlotBox>(steps_, slots_of)) {
+    for (const Run<SlotBox>& run :
+         runs_of<SlotBox>(steps_.size(), [&](size_t c) { return slots_of(shot(c), tenants_[c]); })) {
       const SlotBox& slot = run.thing;
       const double x = left(run.first) + 4;
       const double y = rows.top_of(slot.lo) + 0.5;
@@ -594,24 +638,28 @@ class Picture {
       case What::kCached:
         return "cached, p" + std::to_string(slot.who);
       case What::kDeferred:
-        return "deferred, " + size;
+        return "deferred, " + (slot.who < 0 ? size : "was g" + std::to_string(slot.who) + "\u2019s");
       case What::kMoving:
-        return "nobody\u2019s yet, " + size;
+        return slot.who < 0 ? "new, " + size : "g" + std::to_string(slot.who) + "\u2019s old stack";
       default:
         return "free, " + size;
     }
   }
 
   void records(const Rows& rows) {
-    for (const Run<RecordMark>& run : runs_of<RecordMark>(steps_, records_of)) {
+    for (const Run<RecordMark>& run :
+         runs_of<RecordMark>(steps_.size(), [&](size_t c) { return records_of(shot(c)); })) {
       const RecordMark& mark = run.thing;
       const double x = left(run.first) + 14;
       const double y = rows.row_of(mark.address, mark.kind);
+      const bool stray = mark.place == Place::kStray;
       std::string text(kRootNames[static_cast<size_t>(mark.kind)]);
-      if (!mark.inside) text += " of g" + std::to_string(mark.goroutine) + ", not in its stack";
-      const std::string kind = mark.inside ? "record" : "record stray";
-      svg_.add("<path d=\"M%.1f %.1f l4 -4 l4 4 l-4 4 z\" class=\"%s\"/>", x - 4, y, kind.c_str());
-      svg_.text(x + 8, y + 3.5, mark.inside ? "t small" : "t small badtext", text);
+      if (mark.place != Place::kInside) text += " of g" + std::to_string(mark.goroutine);
+      if (stray) text += ": astray";
+      const double from = x + 12 + kLetter * static_cast<double>(text.size());
+      svg_.line(from, y, left(run.last + 1) - 8, y, stray ? "thread stray" : "thread");
+      svg_.add("<path d=\"M%.1f %.1f l4 -4 l4 4 l-4 4 z\" class=\"%s\"/>", x - 4, y, stray ? "record stray" : "record");
+      svg_.text(x + 8, y + 3.5, stray ? "t small badtext" : "t small", text);
     }
   }
 
@@ -630,11 +678,10 @@ class Picture {
   double stories(double top) {
     size_t most = 0;
     for (size_t column = 0; column < steps_.size(); ++column) {
-      const std::vector<std::string> lines = story_lines(column);
+      const std::vector<StoryLine> lines = story_lines(column);
       double y = top + 10;
-      for (const std::string& line : lines) {
-        const bool bad = line.find("dangles") != std::string::npos;
-        svg_.text(left(column) + 6, y, bad ? "t small badtext" : "t small", line);
+      for (const StoryLine& line : lines) {
+        svg_.text(left(column) + 6, y, line.bad ? "t small badtext" : "t small", line.text);
         y += kTextLine;
       }
       most = std::max(most, lines.size());
@@ -642,14 +689,20 @@ class Picture {
     return top + kTextLine * static_cast<double>(most) + 4;
   }
 
-  std::vector<std::string> story_lines(size_t column) const {
+  struct StoryLine {
+    std::string text;
+    bool bad = false;
+  };
+
+  std::vector<StoryLine> story_lines(size_t column) const {
     const Snapshot nothing;
     const Snapshot& before =
         column == 0 ? (recording_.steps_left_out == 0 ? nothing : steps_[0]->after) : steps_[column - 1]->after;
-    std::vector<std::string> lines;
+    std::vector<StoryLine> lines;
     for (const std::string& event : story_of(*steps_[column], before)) {
-      std::vector<std::string> parts = wrapped(event, kLetters - 2);
-      for (size_t i = 0; i < parts.size(); ++i) lines.push_back((i == 0 ? "\u00b7 " : "  ") + parts[i]);
+      const std::vector<std::string> parts = wrapped(event, kLetters - 2);
+      for (size_t i = 0; i < parts.size(); ++i)
+        lines.push_back({(i == 0 ? "\u00b7 " : "\u2002 ") + parts[i], is_bad(event)});
     }
     return lines;
   }
@@ -657,11 +710,13 @@ class Picture {
   void fatal(double bottom) {
     if (!fails()) return;
     const double x = left(steps_.size() - 1);
-    svg_.box(x + 0.5, 1, kColumn - 1, bottom, "fatal");
+    svg_.box(x + 0.5, 18, kColumn - 1, bottom - 17, "fatal");
+    svg_.text(right(), 13, "t end badtext", recording_.signature + ": seen here");
   }
 
   const Recording& recording_;
   std::vector<const Step*> steps_;
+  std::vector<Tenants> tenants_;  // by column
   std::vector<Group> groups_;
   std::vector<Holding> holdings_;
   std::map<size_t, double> lanes_;
