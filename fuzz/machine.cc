@@ -4,6 +4,8 @@
 #include <cinttypes>
 #include <cstdarg>
 #include <cstdio>
+#include <iterator>
+#include <utility>
 
 #include "target/defects.h"
 
@@ -46,6 +48,15 @@ bool leaves_pool_alone(Op op) {
       return false;
   }
 }
+
+constexpr const char* name_of(bool value) {
+  return value ? "true" : "false";
+}
+// As they are called in C++, for who is told of calls.
+constexpr std::array kWaitNames = {"kReceive", "kSelect", "kSend", "kSleep"};
+constexpr std::array kRecordNames = {"kElem", "kSelectDone", "kPanic", "kDefer", "kContext"};
+constexpr std::array kStatusNames = {"kDead", "kRunning", "kWaiting", "kSyscall", "kParking", "kCopying"};
+static_assert(kRecordNames.size() == kRootKinds && kStatusNames.size() == std::size(kGoStatusNames));
 
 // Takes no lock of the pool, so it may run where one is held.
 bool takes_no_lock(Op op) {
@@ -187,6 +198,7 @@ void Machine::count_state(Operation operation, bool held, bool held_of_it) {
 // Reached by the host: the armed operations run here, once.
 void Machine::at(Yield point) {
   if (!nested_) points_reached_ |= uint32_t{1} << static_cast<uint32_t>(point);
+  if (observer_ != nullptr) observer_->reached(point, nested_);
   if (point == Yield::kClaim && ++claim_.tries > kMaxClaims) {
     checker_.report(Invariant::kF4, "a copier tries for the %dth time to claim one goroutine", claim_.tries);
   }
@@ -203,6 +215,7 @@ void Machine::run_nested() {
   const Outcome host_outcome = outcome_;
   const Claim host_claim = claim_;
   const size_t host_index = index_;
+  const Op host_site = verdict_.site;
   const size_t first = index_ + 1;
   const size_t end = std::min(length_, first + armed_count_);
   nested_ = true;
@@ -217,7 +230,10 @@ void Machine::run_nested() {
     model_.reserve_known = false;
   }
   nested_ = false;
-  if (!checker_.failed()) index_ = host_index;
+  if (!checker_.failed()) {
+    index_ = host_index;
+    verdict_.site = host_site;
+  }
   armed_count_ = 0;
   outcome_ = host_outcome;
   claim_ = host_claim;
@@ -248,6 +264,25 @@ void Machine::note(const char* format, ...) {
   va_end(arguments);
 }
 
+void Machine::call(Op site, const char* format, ...) {
+  if (!checker_.failed()) verdict_.site = site;
+  if (observer_ == nullptr || !observer_->wants_calls()) return;
+  std::array<char, 160> text;
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text.data(), text.size(), format, arguments);
+  va_end(arguments);
+  observer_->calls(text.data(), nested_);
+}
+
+void Machine::note_write(uint32_t g, RootKind kind) {
+  if (marking()) {
+    call(verdict_.site, "collector.note_write(%d, %u, RootKind::%s);", proc_, g,
+         kRecordNames[static_cast<size_t>(kind)]);
+  }
+  collector_.note_write(proc_, g, kind);
+}
+
 bool Machine::mutators_run() const {
   if (stopping_) return false;
   return collector_.phase() == Phase::kOff || (marking() && collector_.kind().concurrent);
@@ -274,6 +309,7 @@ const char* Machine::marker_refusal(uint32_t marker) const {
 
 const char* Machine::execute(Operation operation) {
   const Host outer = host_;
+  verdict_.site = operation.op();
   if (!nested_) host_ = {};
   const char* refusal = nullptr;
   if (inside_lock() && !takes_no_lock(operation.op())) return "a lock is held there: it would wait for ever";
@@ -434,6 +470,7 @@ const char* Machine::do_spawn(Operation operation) {
     owner.stack = {};
   }
   owner.in_move = true;
+  call(Op::kSpawn, "go[%u].spawn(pool, %d, %zu, %s);", g, proc_, bytes, name_of(marking()));
   const bool spawned = goroutine(g).spawn(*pool_, proc_, bytes, marking());
   owner.in_move = false;
   if (!spawned) starve();
@@ -482,6 +519,7 @@ const char* Machine::do_exit(Operation operation) {
   if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
   expect_exit(g);
   expected(g).in_move = true;
+  call(Op::kExit, "go[%u].exit(pool, %d, %s);", g, proc_, name_of(marking()));
   goroutine(g).exit(*pool_, proc_, marking());
   expected(g).in_move = false;
   checker_.check_goroutine(g);
@@ -495,6 +533,8 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   const ModelRetired old = retired_of(g);
   claim_ = {0, owner.status};
   owner.in_move = true;
+  call(Op::kGrow, "go[%u].%s(pool, %d, %zu, %s);", g, frame_bytes != 0 ? "call" : "grow", proc_,
+       frame_bytes != 0 ? frame_bytes : new_bytes, name_of(marking()));
   const bool grown = frame_bytes != 0 ? goroutine(g).call(*pool_, proc_, frame_bytes, marking())
                                       : goroutine(g).grow(*pool_, proc_, new_bytes, marking());
   owner.in_move = false;
@@ -525,6 +565,7 @@ const char* Machine::do_call(Operation operation) {
   size_t bytes = owner.stack.bytes();
   while (bytes < need) bytes *= 2;
   if (bytes == owner.stack.bytes()) {
+    call(Op::kCall, "go[%u].call(pool, %d, %zu, %s);", g, proc_, frame, name_of(marking()));
     goroutine(g).call(*pool_, proc_, frame, marking());
   } else if (!grow_to(g, bytes, frame)) {
     return "the stack can't grow";
@@ -543,6 +584,7 @@ const char* Machine::do_return(Operation operation) {
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
   if (owner.frames == 1) return "only its first frame is left";
   for (uint32_t n = operation.arg(1) + 1; n > 0 && owner.frames > 1; --n) {
+    call(Op::kReturn, "go[%u].ret();", g);
     if (!goroutine(g).ret())
       checker_.report(Invariant::kD2, "g%u has no caller where the program says %zu", g, owner.frames);
     owner.used -= owner.frame_bytes[--owner.frames];
@@ -570,6 +612,7 @@ const char* Machine::do_block(Operation operation) {
   const WaitKind wait = static_cast<WaitKind>(operation.arg(1));
   if (!nested_) host_ = {.proc = proc_, .goroutine = static_cast<int>(g), .parking = true};
   owner.parking = owner.in_move = true;
+  call(Op::kBlock, "go[%u].block(WaitKind::%s);", g, kWaitNames[operation.arg(1)]);
   goroutine(g).block(wait);
   owner.parking = owner.in_move = false;
   owner.status = GoStatus::kWaiting;
@@ -580,7 +623,7 @@ const char* Machine::do_block(Operation operation) {
   if (wait == WaitKind::kSelect) point(RootKind::kSelectDone, FrameWord::kSelectDone);
   point(RootKind::kContext, FrameWord::kLink);
   for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) {
-    collector_.note_write(proc_, g, kind);
+    note_write(g, kind);
   }
   checker_.check_goroutine(g);
   return nullptr;
@@ -602,6 +645,7 @@ const char* Machine::do_wake(Operation operation) {
   if (const char* refusal = mutator_refusal(g)) return refusal;
   if (expected(g).status != GoStatus::kWaiting) return "it doesn't wait";
   if (nested_ && host_.wakes == static_cast<int>(g)) return kTaken;
+  call(Op::kWake, "go[%u].wake();", g);
   if (!goroutine(g).wake()) return "its stack is moving";
   forget_wait(expected(g));
   checker_.check_goroutine(g);
@@ -622,6 +666,7 @@ const char* Machine::do_send(Operation operation) {
   // woken.
   const bool moving = goroutine(g).status() == GoStatus::kCopying;
   const Stack before = owner.stack;
+  call(Op::kSend, "go[%u].send(0x%" PRIx64 ");", g, value);
   const bool sent = goroutine(g).send(value);
   if (sent && owner.stack != before) {
     checker_.report(Invariant::kD6, "g%u moved from +0x%" PRIxPTR " to +0x%" PRIxPTR " while a sender held its elem", g,
@@ -645,10 +690,12 @@ const char* Machine::do_push(Operation operation, bool push) {
   for (uint32_t i = 0; i < 3; ++i) {
     if (records != i && !(records == 3 && i < 2)) continue;
     uint32_t& root = owner.roots[static_cast<size_t>(kKinds[i])];
+    call(push ? Op::kPush : Op::kPop, "go[%u].%s_record(RootKind::%s);", g, push ? "push" : "pop",
+         kRecordNames[static_cast<size_t>(kKinds[i])]);
     if (push) {
       goroutine(g).push_record(kKinds[i]);
       root = owner.distance_of(kKinds[i] == RootKind::kContext ? FrameWord::kLink : FrameWord::kSlot);
-      collector_.note_write(proc_, g, kKinds[i]);
+      note_write(g, kKinds[i]);
     } else {
       goroutine(g).pop_record(kKinds[i]);
       root = 0;
@@ -672,6 +719,7 @@ const char* Machine::do_status(Operation operation) {
                                  {GoStatus::kParking, GoStatus::kWaiting}};
   const Change change = kChanges[operation.arg(1)];
   if (expected(g).status != change.from) return "it is in another state";
+  call(Op::kStatus, "go[%u].set_status(GoStatus::%s);", g, kStatusNames[static_cast<size_t>(change.to)]);
   goroutine(g).set_status(change.to);
   expected(g).status = change.to;
   return nullptr;
@@ -683,6 +731,7 @@ const char* Machine::do_heap_alloc(Operation operation) {
   if (model_.heap[slot] != 0) return "that heap slot is taken";
   const uint32_t pages = operation.arg(1) + 1;
   const bool zeroed = operation.arg(2) != 0;
+  call(Op::kHeapAlloc, "heap[%u] = pool.allocate_heap(%u, %s);", slot, pages, name_of(zeroed));
   const uintptr_t base = pool_->allocate_heap(pages, zeroed);
   if (base == 0) {
     starve();
@@ -712,6 +761,7 @@ const char* Machine::do_heap_free(Operation operation) {
   if (collector_.phase() != Phase::kOff) return "a cycle runs; heap spans are swept after it";
   uintptr_t& base = model_.heap[operation.arg(0)];
   if (base == 0) return "that heap slot is empty";
+  call(Op::kHeapFree, "pool.free_heap(std::exchange(heap[%u], 0));", operation.arg(0));
   pool_->free_heap(base);
   base = 0;
   return nullptr;
@@ -720,6 +770,7 @@ const char* Machine::do_heap_free(Operation operation) {
 const char* Machine::do_proc(Operation operation) {
   const int proc = static_cast<int>(operation.arg(0));
   if (proc >= pool_->params().procs) return "there is no such processor";
+  if (nested_) call(Op::kSetProc, "hook.resume_on(%d);", proc);
   proc_ = proc;
   return nullptr;
 }
@@ -730,11 +781,13 @@ const char* Machine::do_flush(Operation operation) {
   if (!mutators_run()) return kStopped;
   if (nested_ && host_.proc == proc) return kBusy;
   if (!nested_) host_ = {proc, -1, -1};
+  call(Op::kFlush, "pool.flush_cache(%d);", proc);
   pool_->flush_cache(proc);
   return nullptr;
 }
 
 const char* Machine::do_release() {
+  call(Op::kRelease, "pool.release_idle();");
   note("%" PRIu64 " bytes given back to the system", pool_->release_idle());
   return nullptr;
 }
@@ -744,6 +797,7 @@ const char* Machine::do_release() {
 void Machine::begin_cycle(CycleKind kind) {
   model_.shrunk.clear();
   stopping_ = true;
+  call(Op::kGcBegin, "collector.begin({.markers = %d, .concurrent = %s});", kind.markers, name_of(kind.concurrent));
   collector_.begin(kind);
   stopping_ = false;
   checker_.note_mark_began();
@@ -774,6 +828,7 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   const bool was_in_move = owner.in_move;
   owner.in_move = true;
   claim_ = {0, owner.status};
+  call(Op::kShrink, "collector.run_goroutine_job(%u, %u);", marker, g);
   const JobResult job = collector_.run_goroutine_job(static_cast<int>(marker), g);
   owner.in_move = was_in_move;
   const bool movable = !owner.parking && (claim_.from == GoStatus::kRunning || claim_.from == GoStatus::kWaiting);
@@ -832,10 +887,11 @@ const char* Machine::do_gc_mark(Operation operation) {
     const uint32_t job = collector_.next_job();
     if (job >= kFixedJobs) {
       if (!marker_job(marker, job - kFixedJobs)) return n == jobs ? kBusy : nullptr;
-      collector_.skip_job();
+      skip_job();
       continue;
     }
     if (!nested_) host_ = {kNoProc, static_cast<int>(marker), -1};
+    call(Op::kGcMark, "collector.run_next_job(%u);", marker);
     if (collector_.run_next_job(static_cast<int>(marker)).flushed && !nested_) checker_.note_flushed(true);
   }
   return nullptr;
@@ -847,6 +903,7 @@ const char* Machine::do_load(Operation operation) {
   if (const char* refusal = marker_refusal(marker)) return refusal;
   if (operation.arg(2) >= kRootKinds) return "there is no such record";
   const RootKind kind = static_cast<RootKind>(operation.arg(2));
+  call(Op::kLoad, "collector.load(%u, %u, RootKind::%s);", marker, g, kRecordNames[operation.arg(2)]);
   if (!collector_.load(static_cast<int>(marker), g, kind)) return "the record is empty, or the marker's hands are full";
   const Held& held = collector_.held(static_cast<int>(marker));
   note("m%u holds +0x%" PRIxPTR " (%s of g%u)", marker, held.pointer - pool_->arena_base(),
@@ -862,7 +919,7 @@ const char* Machine::do_load(Operation operation) {
 const char* Machine::do_resolve(Operation operation) {
   const uint32_t marker = operation.arg(0);
   if (const char* refusal = marker_refusal(marker)) return refusal;
-  const Resolved resolved = collector_.resolve(static_cast<int>(marker));
+  const Resolved resolved = resolve(static_cast<int>(marker));
   if (resolved == Resolved::kNothing) return "the marker holds no pointer";
   note("m%u: %s", marker, resolved == Resolved::kStack ? "a stack, ignored" : "not a stack");
   if (resolved == Resolved::kObject) {
@@ -876,6 +933,7 @@ bool Machine::end_mark_in_bounds() {
   const uint64_t stacks = model_.deferred.count;
   const uint64_t pages = pool_->stats().stack_bytes >> kPageShift;
   const uint64_t before = work_so_far();
+  call(Op::kGcEnd, "collector.end_mark();");
   collector_.end_mark();
   const uint64_t work = work_so_far() - before;
   const PolicyClaims& claims = policy_->claims;
@@ -887,6 +945,17 @@ bool Machine::end_mark_in_bounds() {
                          work, bound, stacks, pages);
 }
 
+Resolved Machine::resolve(int marker) {
+  if (collector_.held(marker).pointer != 0) call(Op::kResolve, "collector.resolve(%d);", marker);
+  return collector_.resolve(marker);
+}
+
+// Who ran the next job out of turn says so.
+void Machine::skip_job() {
+  call(verdict_.site, "collector.skip_job();");
+  collector_.skip_job();
+}
+
 // Finishes the mark phase: every job, every held pointer, then the pause's part of the drain.
 bool Machine::end_cycle() {
   const int markers = collector_.kind().markers;
@@ -895,15 +964,16 @@ bool Machine::end_cycle() {
     const uint32_t job = collector_.next_job();
     if (job >= kFixedJobs) {
       const uint32_t g = job - kFixedJobs;
-      collector_.skip_job();
+      skip_job();
       if (!expected(g).alive() && !expected(g).stack) continue;  // nothing to scan or to give back
       marker_job(marker, g);
-    } else if (collector_.run_next_job(static_cast<int>(marker)).flushed) {
-      checker_.note_flushed(true);
+    } else {
+      call(Op::kGcMark, "collector.run_next_job(%u);", marker);
+      if (collector_.run_next_job(static_cast<int>(marker)).flushed) checker_.note_flushed(true);
     }
     checker_.check_step(false);
   }
-  for (int marker = 0; marker < markers; ++marker) collector_.resolve(marker);
+  for (int marker = 0; marker < markers; ++marker) resolve(marker);
   if (!checker_.check_step(false) || !checker_.check_mark_ended()) return false;
   host_ = {};
   if (!end_mark_in_bounds()) return false;
@@ -923,6 +993,7 @@ const char* Machine::do_restart() {
   if (nested_) return kNeedsStop;
   if (collector_.phase() != Phase::kMarked) return "no cycle has ended";
   checker_.note_flushed(false);
+  call(Op::kRestart, "collector.restart();");
   collector_.restart();
   return nullptr;
 }
@@ -931,6 +1002,7 @@ const char* Machine::do_drain(size_t budget) {
   if (collector_.phase() != Phase::kOff) return kStopped;
   if (!pool_->drain_pending()) return "nothing is deferred";
   if (nested_ && host_.drains) {  // the drain around it settles for both
+    call(Op::kDrain, "pool.drain_step(%zu);", budget);
     freed_inside_ += pool_->drain_step(budget);
     return nullptr;
   }
@@ -973,6 +1045,7 @@ size_t Machine::step_drain(size_t budget) {
   freed_inside_ = 0;
   host_.drains = true;
   locks_.forget_holds();
+  call(Op::kDrain, "pool.drain_step(%zu);", budget);
   const size_t freed = pool_->drain_step(budget);
   host_.drains = false;
   check_hold(budget);
@@ -1016,18 +1089,21 @@ bool Machine::kill_all() {
   for (uint32_t g = 0; g < kGoroutines; ++g) {
     ModelGoroutine& owner = expected(g);
     if (!owner.alive()) continue;
-    if (owner.status == GoStatus::kParking || owner.status == GoStatus::kWaiting) {
-      goroutine(g).set_status(GoStatus::kWaiting);
+    const bool waits = owner.status == GoStatus::kParking || owner.status == GoStatus::kWaiting;
+    call(Op::kStatus, "go[%u].set_status(GoStatus::%s);", g, waits ? "kWaiting" : "kRunning");
+    goroutine(g).set_status(waits ? GoStatus::kWaiting : GoStatus::kRunning);
+    if (waits) {
+      call(Op::kWake, "go[%u].wake();", g);
       goroutine(g).wake();
-    } else {
-      goroutine(g).set_status(GoStatus::kRunning);
     }
     expect_exit(g);
+    call(Op::kExit, "go[%u].exit(pool, 0, false);", g);
     goroutine(g).exit(*pool_, 0, false);
   }
-  for (uintptr_t& base : model_.heap) {
-    if (base != 0) pool_->free_heap(base);
-    base = 0;
+  for (size_t slot = 0; slot < kHeapSlots; ++slot) {
+    if (model_.heap[slot] == 0) continue;
+    call(Op::kHeapFree, "pool.free_heap(std::exchange(heap[%zu], 0));", slot);
+    pool_->free_heap(std::exchange(model_.heap[slot], 0));
   }
   begin_cycle({1, false});
   if (!end_cycle()) return false;
@@ -1040,7 +1116,10 @@ void Machine::finish() {
   if (checker_.failed()) return;
   for (uint32_t g = 0; g < kGoroutines; ++g) verdict_.digests[g] = goroutine(g).digest();
   if (!kill_all()) return;
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) {
+    call(Op::kFlush, "pool.flush_cache(%d);", proc);
+    pool_->flush_cache(proc);
+  }
   checker_.check_quiescent(true);
 }
 

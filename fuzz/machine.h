@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "fuzz/checker.h"
@@ -48,6 +49,12 @@ class MachineObserver {
   virtual void operation(size_t index, Operation operation, bool nested, const Outcome& outcome) = 0;
   // False: no story is formatted.
   virtual bool wants_story() const { return true; }
+  // An operation that is not over yet has come to a yield point; before what runs inside it.
+  virtual void reached([[maybe_unused]] Yield point, [[maybe_unused]] bool nested) {}
+  // True: each call that the machine is about to make on target is told as the line of C++ that it is, `go`, `pool`,
+  // `collector`, `heap` and `hook` being what it is called on.
+  virtual bool wants_calls() const { return false; }
+  virtual void calls([[maybe_unused]] const char* line, [[maybe_unused]] bool nested) {}
 
  protected:
   ~MachineObserver() = default;
@@ -66,6 +73,7 @@ struct Verdict {
   bool violated = false;
   Violation violation;
   size_t index = 0;       // the operation it was seen at; == operations: at the end of the program
+  Op site = Op::kNop;     // the operation that makes the last call that was made: a root job is kShrink whoever runs it
   size_t operations = 0;  // in the program
   size_t no_ops = 0;
   uint64_t shrinks = 0;
@@ -110,6 +118,7 @@ class Machine final : private YieldHook {
   // Counts kinds of state in kStateCounters bytes from now on; nullptr: no more.
   void count_states(uint8_t* counters) { state_counters_ = counters; }
   const Collector& collector() const { return collector_; }
+  std::span<const Goroutine> goroutines() const { return goroutines_; }
 
  private:
   friend class Stepper;  // stepper.h: drives it one operation at a time, and digests where it stands
@@ -157,6 +166,10 @@ class Machine final : private YieldHook {
   void held_pointers(Operation operation, bool& any, bool& of_it) const;
   const char* execute(Operation operation);
   void note(const char* format, ...) __attribute__((format(printf, 2, 3)));
+  void call(Op site, const char* format, ...) __attribute__((format(printf, 3, 4)));
+  void note_write(uint32_t goroutine, RootKind kind);
+  Resolved resolve(int marker);
+  void skip_job();
   bool mutators_run() const;
   bool marking() const { return collector_.phase() == Phase::kMark; }
   bool inside_lock() const { return nested_ && kYieldPoints[static_cast<size_t>(armed_point_)].locked; }

@@ -17,6 +17,7 @@
 #include "absl/flags/usage_config.h"
 #include "fuzz/differential.h"
 #include "fuzz/explain.h"
+#include "fuzz/explain_tool.h"
 #include "fuzz/explore_tool.h"
 #include "fuzz/machine.h"
 #include "fuzz/replay_tool.h"
@@ -35,6 +36,12 @@ ABSL_FLAG(std::string, world, "", "explore: a world of its table; every one if e
 ABSL_FLAG(uint32_t, depth, 6, "explore: the longest program");
 ABSL_FLAG(double, seconds, 0, "explore: a bound for each policy and world; 0 is none");
 ABSL_FLAG(uint32_t, megabytes, 2000, "explore: a bound for what is kept; 0 is none");
+ABSL_FLAG(bool, minimize, false, "explain: look for the smallest program that fails in the same way");
+ABSL_FLAG(std::string, minimize_to, "", "explain: the same, and write it there");
+ABSL_FLAG(std::string, html, "", "explain: write a timeline to look at");
+ABSL_FLAG(std::string, cpp, "", "explain: write a C++ program that does the same");
+ABSL_FLAG(std::string, bundle, "", "explain: write all of it into a new folder");
+ABSL_FLAG(std::string, commit, "unknown", "explain: of the source, for the bundle");
 
 namespace stackdrain {
 namespace {
@@ -166,19 +173,6 @@ bool meets_differential(const std::string& path, const std::vector<uint8_t>& byt
   return false;
 }
 
-int explain_differential(const std::vector<uint8_t>& bytes) {
-  const ProgramView program(bytes.data(), bytes.size());
-  const Difference& difference = differential().run(program);
-  if (!difference.found()) {
-    std::printf("every sound policy passes, and a program sees no difference: %zu operations\n", program.size());
-    return 0;
-  }
-  if (!difference.by_itself) explain(stdout, machine(), program, *difference.left);
-  if (!difference.by_itself) explain(stdout, machine(), program, *difference.right);
-  print_difference(stdout, program, difference, machine());
-  return 1;
-}
-
 bool meets(const std::string& path, const std::vector<uint8_t>& bytes, const Expectation& expectation) {
   plant_defect(expectation.defect.empty() ? "none" : expectation.defect);
   if (expectation.policy == kDifferential) return meets_differential(path, bytes, expectation);
@@ -228,17 +222,19 @@ int run_verb(const Arguments& files) {
   return passes ? 0 : 1;
 }
 
-int explain_verb(const Arguments& files) {
+int explain_verb_with_flags(const Arguments& files) {
   if (files.size() != 1) throw InputError("explain wants one input: stackdrain explain INPUT [--policy P]");
   plant_defect(absl::GetFlag(FLAGS_defect));
-  const std::vector<uint8_t> bytes = read_program(files[0]);
-  const std::string chosen = absl::GetFlag(FLAGS_policy);
-  if (chosen == kDifferential) return explain_differential(bytes);
-  bool passes = true;
-  for (const PolicyRow* policy : choose_policies(chosen.empty() ? "sound" : chosen)) {
-    passes = !explain(stdout, machine(), {bytes.data(), bytes.size()}, *policy).violated && passes;
-  }
-  return passes ? 0 : 1;
+  return explain_verb(machine(), files[0],
+                      {.policy = absl::GetFlag(FLAGS_policy),
+                       .defect = absl::GetFlag(FLAGS_defect),
+                       .minimize = absl::GetFlag(FLAGS_minimize),
+                       .minimize_to = absl::GetFlag(FLAGS_minimize_to),
+                       .html = absl::GetFlag(FLAGS_html),
+                       .cpp = absl::GetFlag(FLAGS_cpp),
+                       .bundle = absl::GetFlag(FLAGS_bundle),
+                       .commit = absl::GetFlag(FLAGS_commit),
+                       .json = absl::GetFlag(FLAGS_json)});
 }
 
 int ops_verb(const Arguments& arguments) {
@@ -351,7 +347,7 @@ struct VerbRow {
   int (*run)(const Arguments&);
 };
 constexpr VerbRow kVerbs[] = {{"run", run_verb},
-                              {"explain", explain_verb},
+                              {"explain", explain_verb_with_flags},
                               {"ops", ops_verb},
                               {"replay", replay_verb_with_flags},
                               {"explore", explore_verb_with_flags},

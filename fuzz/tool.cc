@@ -1,5 +1,6 @@
 #include "fuzz/tool.h"
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -50,6 +51,21 @@ void write_file(const std::string& path, std::string_view content) {
     std::filesystem::remove(temporary, error);
     throw InputError(path + ": cannot be written: " + std::strerror(errno) + "; choose another --out");
   }
+}
+
+std::string json_string(std::string_view text) {
+  std::string json = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') json += '\\';
+    if (static_cast<unsigned char>(c) >= ' ') {
+      json += c;
+      continue;
+    }
+    std::array<char, 8> code;
+    std::snprintf(code.data(), code.size(), "\\u%04x", static_cast<unsigned>(c));
+    json += code.data();
+  }
+  return json + "\"";
 }
 
 std::vector<uint8_t> read_program(const std::string& path) {

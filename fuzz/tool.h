@@ -21,6 +21,8 @@ class InputError : public std::runtime_error {
 std::string read_file(const std::string& path);
 // Writes a file at once or not at all (a temporary beside it, then a rename); "-" is standard output.
 void write_file(const std::string& path, std::string_view content);
+// The text in double quotes, as JSON has it.
+std::string json_string(std::string_view text);
 // A program from a file: text if it ends in .ops, bytes otherwise. InputError names file and line.
 std::vector<uint8_t> read_program(const std::string& path);
 // The rows that --policy names: one, "all" or "sound"; InputError with a suggestion for an unknown name.

@@ -1,0 +1,55 @@
+#include "fuzz/bundle.h"
+
+#include <filesystem>
+#include <system_error>
+
+#include "fuzz/tool.h"
+
+namespace stackdrain {
+
+namespace fs = std::filesystem;
+
+void check_bundle_folder(const std::string& folder) {
+  std::error_code error;
+  if (!fs::exists(folder, error)) return;
+  if (!fs::is_directory(folder, error)) throw InputError(folder + ": is a file; name a new folder for --bundle");
+  if (!fs::is_empty(folder, error) || error) {
+    throw InputError(folder + ": is not empty; name a new folder for --bundle");
+  }
+}
+
+namespace {
+
+std::string index_of(std::string_view facts, const std::vector<BundleFile>& files) {
+  std::string index = "{\n" + std::string(facts) + ",\n  \"files\": {";
+  for (const BundleFile& file : files) {
+    index += std::string(&file == files.data() ? "" : ",") + "\n    " + json_string(file.name) + ": " +
+             json_string(file.what);
+  }
+  return index + "\n  }\n}\n";
+}
+
+}  // namespace
+
+void write_bundle(const std::string& folder, std::string_view facts, const std::vector<BundleFile>& files) {
+  check_bundle_folder(folder);
+  const fs::path whole = fs::path(folder).has_filename() ? fs::path(folder) : fs::path(folder).parent_path();
+  fs::path half = whole;
+  half += ".tmp";
+  std::error_code error;
+  fs::remove_all(half, error);
+  fs::create_directories(half, error);
+  try {
+    if (error) throw InputError("");
+    for (const BundleFile& file : files) write_file((half / file.name).string(), file.content);
+    write_file((half / "index.json").string(), index_of(facts, files));
+    fs::rename(half, whole, error);  // onto an empty folder, too
+    if (error) throw InputError("");
+  } catch (const InputError&) {
+    const std::string why = error ? error.message() : "a file of it cannot be";
+    fs::remove_all(half, error);
+    throw InputError(folder + ": cannot be written: " + why + "; choose another --bundle");
+  }
+}
+
+}  // namespace stackdrain
