@@ -120,6 +120,40 @@ class Verbs(unittest.TestCase):
             self.assertEqual(Path(folder, "race").read_bytes(), Path(folder, "again").read_bytes())
             self.assertEqual(run("explain", f"{folder}/race", "--policy", "immediate").returncode, 1)
 
+    def test_explain_minimises_draws_and_reproduces(self):
+        race = ROOT / "corpus/policy_fuzzer/seed-race.ops"
+        with tempfile.TemporaryDirectory() as folder:
+            small, page, source = f"{folder}/small.ops", f"{folder}/race.html", f"{folder}/race.cpp"
+            ran = run("explain", race, "--policy", "immediate", "--minimize-to", small, "--html", page, "--cpp", source)
+            self.assertEqual(ran.returncode, 1, ran.stderr)
+            self.assertIn("signature: A3@shrink/elem", ran.stdout)
+            operations = [line for line in Path(small).read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+            self.assertEqual(operations, ["spawn g0 16K", "block g0 recv", "gc-begin 2", "load m0 g0 elem", "shrink m1 g0"])
+            self.assertIn("signature: A3@shrink/elem", run("explain", small, "--policy", "immediate").stdout)
+            drawn = Path(page).read_text(encoding="utf-8")
+            self.assertIn("<svg", drawn)
+            self.assertNotIn("http", drawn.replace("http://www.w3.org/2000/svg", ""))
+            library = ROOT / "build/checked/target/libstackdrain_target.a"
+            built = subprocess.run(["clang++-19", "-std=c++20", "-DSTACKDRAIN_YIELDS=1", "-DSTACKDRAIN_DEFECTS=1", f"-I{ROOT}", source, library,
+                                    "-pthread", "-o", f"{folder}/again"], capture_output=True, text=True, check=False)
+            self.assertEqual(built.returncode, 0, built.stderr)
+            again = subprocess.run([f"{folder}/again"], capture_output=True, text=True, check=False)
+            self.assertEqual(again.returncode, 1)
+            self.assertIn("seen: A3@shrink/elem", again.stdout + again.stderr)
+
+    def test_a_bundle_is_whole_and_new(self):
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = Path(folder) / "bundle"
+            command = ("explain", ROOT / "corpus/policy_fuzzer/seed-race.ops", "--policy", "immediate", "--bundle", bundle)
+            self.assertEqual(run(*command).returncode, 1)
+            index = json.loads((bundle / "index.json").read_text(encoding="utf-8"))
+            self.assertEqual(index["signature"], "A3@shrink/elem")
+            self.assertEqual({*index["files"], "index.json"}, {path.name for path in bundle.iterdir()})
+            before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+            refused = run(*command)
+            self.assertEqual((refused.returncode, refused.stderr.count("\n")), (2, 1))
+            self.assertEqual(before, {path.name: path.read_bytes() for path in bundle.iterdir()})
+
     def test_json_is_json(self):
         for line in run("run", RACE, "--json").stdout.splitlines():
             json.loads(line)
