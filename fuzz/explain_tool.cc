@@ -1,6 +1,7 @@
 #include "fuzz/explain_tool.h"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -253,11 +254,30 @@ void finish_crashed(int signal) {
   finish_stopped("a crash of the pool");
 }
 
+// While it lives, what ends the process writes what was asked for first.
+class Recorder {
+ public:
+  Recorder(Machine& machine, Case& it) {
+    recording_machine = &machine;
+    recorded = &it;
+    on_check_failure = +[] { finish_stopped("the pool's own assertion"); };
+    for (const int signal : kSignals) std::signal(signal, finish_crashed);
+  }
+  ~Recorder() {
+    for (const int signal : kSignals) std::signal(signal, SIG_DFL);
+    on_check_failure = nullptr;
+    recorded = nullptr;
+    recording_machine = nullptr;
+  }
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+ private:
+  static constexpr std::array kSignals = {SIGSEGV, SIGBUS, SIGFPE};
+};
+
 void record_all(Machine& machine, Case& it) {
-  recording_machine = &machine;
-  recorded = &it;
-  on_check_failure = +[] { finish_stopped("the pool's own assertion"); };
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE}) std::signal(signal, finish_crashed);
+  const Recorder recorder(machine, it);
   std::vector<const PolicyRow*> rows = {it.policy};
   if (it.policy == nullptr) {
     it.difference = Differential(machine).run(it.view());

@@ -113,15 +113,29 @@ class Minimizer {
     return words_.size() < before;
   }
 
-  Words renamed(FieldKind which, uint32_t from, uint32_t to) const {
+  // `rename` says what becomes of a name of that kind.
+  template <class Rename>
+  Words renamed(FieldKind which, Rename rename) const {
     Words candidate = words_;
     for (uint16_t& word : candidate) {
       for_each_field(decode_operation(word), [&](FieldKind kind, int shift, uint32_t mask) {
-        const uint32_t value = static_cast<uint32_t>(decode_operation(word).bits) >> shift & mask;
-        if (kind == which && value == from) word = with_field(word, shift, mask, to);
+        const uint32_t name = static_cast<uint32_t>(decode_operation(word).bits) >> shift & mask;
+        if (kind == which) word = with_field(word, shift, mask, rename(name));
       });
     }
     return candidate;
+  }
+
+  // In the order in which the program names them first: m0, then m1.
+  bool names_in_order(FieldKind which) {
+    std::vector<uint32_t> order;
+    Words candidate = renamed(which, [&](uint32_t name) {
+      const auto at = std::find(order.begin(), order.end(), name);
+      const auto place = static_cast<uint32_t>(at - order.begin());
+      if (at == order.end()) order.push_back(name);
+      return place;
+    });
+    return candidate != words_ && take(std::move(candidate));
   }
 
   // The values that a kind of names has, as bits.
@@ -138,11 +152,12 @@ class Minimizer {
   bool lower_names() {
     bool lowered = false;
     for (const FieldKind kind : {FieldKind::kGoroutine, FieldKind::kMarker, FieldKind::kProc, FieldKind::kHeapSlot}) {
+      lowered = names_in_order(kind) || lowered;
       for (uint32_t from = 0; from < 16; ++from) {
         for (uint32_t to = 0; to < from; ++to) {
           const uint32_t used = names_of(kind);
           if ((used >> from & 1) == 0 || (used >> to & 1) != 0) continue;
-          lowered = take(renamed(kind, from, to)) || lowered;
+          lowered = take(renamed(kind, [&](uint32_t name) { return name == from ? to : name; })) || lowered;
         }
       }
     }

@@ -1,7 +1,8 @@
 // Minimize: the fewest operations, then the simplest arguments, with which a program still does the same.
 //
 //   operations    chunks of half the program, of a quarter, …, of one, then two at a time where few are left (ddmin)
-//   names         g7 becomes g0 throughout if there is no g0; markers, processors and heap slots likewise
+//   names         goroutines in the order of their first use from g0, or at least g7 to g0 if there is no g0; markers,
+//                 processors and heap slots likewise
 //   arguments     each field of each operation towards 0, by the table of operations
 //
 // until nothing gets smaller. Deterministic: the same program and the same answers, the same result. Bounded by the

@@ -71,8 +71,10 @@ std::string said_in_child(What what) {
   close(ends[1]);
   std::string text = read_all(ends[0]);
   close(ends[0]);
-  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
+  if (status != 0 && text.empty()) text = "stop";  // without a word: a sanitizer's end, or a signal nobody waits for
   return text;
 }
 

@@ -10,7 +10,7 @@
 namespace stackdrain {
 
 struct Probed {
-  std::string signature;  // "": it passes
+  std::string signature;  // "": it passes; "stop": the process ended, and nobody could say where
   bool at_end = false;    // seen in what the machine does after the last operation
   bool operator==(const Probed&) const = default;
 };

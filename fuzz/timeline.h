@@ -70,7 +70,8 @@ struct Step {
   bool point = false;
   bool nested = false;
   Yield at = Yield::kCopyAlloc;  // of a point; of a nested operation: where it ran
-  std::string story{};           // what the operation did, or why nothing
+  // What the operation did, or why nothing. Without the braces g++ warns of designated initialisers that leave it out.
+  std::string story{};  // NOLINT(readability-redundant-member-init)
   bool no_op = false;
   bool at_point = false;  // of an operation: nothing changed since it was at that point
   Snapshot after{};

@@ -174,12 +174,14 @@ std::vector<SlotBox> slots_of(const Snapshot& shot, const Tenants& tenants) {
     slots[owner.lo] = {owner.lo, owner.hi - owner.lo, what, static_cast<int>(g)};
   }
   std::vector<SlotBox> boxes;
+  boxes.reserve(slots.size());
   for (const auto& [lo, box] : slots) boxes.push_back(box);
   return boxes;
 }
 
 std::vector<SpanBox> spans_of(const Snapshot& shot) {
   std::vector<SpanBox> boxes;
+  boxes.reserve(shot.spans.size());
   for (const SpanPicture& span : shot.spans) {
     const bool free = span.state == SpanState::kFree;
     boxes.push_back({span.base, span.bytes, span.state, free ? 0 : span.generation, span.slot_bytes, span.capacity});
