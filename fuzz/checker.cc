@@ -37,6 +37,7 @@ const char* name_of(RootKind kind) {
 
 void Checker::reset(const Watched& watched) {
   watched_ = watched;
+  arena_base_ = watched.pool->arena_base();
   failed_ = false;
   flushed_ = overlap_ = false;
   releases_at_begin_ = 0;
@@ -257,17 +258,14 @@ bool Checker::check_frame(const ModelGoroutine& expected, uint32_t id, size_t fr
 }
 
 void Checker::begin_walk() {
-  if (++epoch_ == 0) {  // wrapped: what is left of 65,536 walks ago must not look new
-    unit_epoch_.fill(0);
-    expected_deferred_.fill(0);
-    epoch_ = 1;
-  }
+  const size_t units = watched_.pool->arena_mapped() / kMinStackBytes;
+  for (Units* set : {&claimed_, &starts_, &pool_free_, &expected_deferred_}) set->clear(units);
   span_count_ = 0;
   deferred_seen_ = 0;
   walk_size_ = 0;
   for (int proc = 0; proc < watched_.pool->params().procs; ++proc) cache_bytes_[static_cast<size_t>(proc)] = {};
   const auto& deferred = watched_.model->deferred;
-  for (size_t i = 0; i < deferred.count; ++i) expected_deferred_[unit_of(deferred.items[i].stack.lo)] = epoch_;
+  for (size_t i = 0; i < deferred.count; ++i) expected_deferred_.add(unit_of(deferred.items[i].stack.lo));
 }
 
 bool Checker::check_walk() {
@@ -302,7 +300,7 @@ void Checker::slot(const SlotView& view) {
   if (!claim(view.lo, view.bytes, view.place, view.proc)) return;
   if (view.place == SlotPlace::kDeferred) {
     ++deferred_seen_;
-    if (expected_deferred_[unit_of(view.lo)] != epoch_) {
+    if (!expected_deferred_.has(unit_of(view.lo))) {
       report(Invariant::kC2, "+0x%" PRIxPTR " is deferred, and nobody retired it", offset(view.lo));
     }
   }
@@ -328,15 +326,23 @@ bool Checker::claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc) {
                   "the %s stack at +0x%" PRIxPTR " (%zu bytes) lies in a %s span at +0x%" PRIxPTR " (%u pages)",
                   name_of(place), offset(lo), bytes, name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
   }
-  for (size_t unit = unit_of(lo); unit < unit_of(lo) + bytes / kMinStackBytes; ++unit) {
-    if (unit_epoch_[unit] == epoch_) {
-      return report(Invariant::kB1, "the stack at +0x%" PRIxPTR " (%zu bytes, p%d) is both %s and %s", offset(lo),
-                    bytes, proc, name_of(static_cast<SlotPlace>(unit_place_[unit])), name_of(place));
-    }
-    unit_epoch_[unit] = epoch_;
-    unit_place_[unit] = static_cast<uint8_t>(place);
+  const size_t first = unit_of(lo);
+  const size_t units = bytes / kMinStackBytes;
+  if (const size_t taken = claimed_.first_of(first, units); taken < first + units) {
+    return report(Invariant::kB1, "the stack at +0x%" PRIxPTR " (%zu bytes, p%d) is both %s and %s", offset(lo), bytes,
+                  proc, name_of(place_of(taken)), name_of(place));
   }
+  claimed_.add(first, units);
+  starts_.add(first);
+  if (place == SlotPlace::kPoolFree) pool_free_.add(first);
+  place_[first] = place;
   return true;
+}
+
+// Of the stack that a claimed unit is a part of.
+SlotPlace Checker::place_of(size_t unit) const {
+  while (!starts_.has(unit)) --unit;
+  return place_[unit];
 }
 
 bool Checker::claim_live() {
@@ -414,17 +420,17 @@ bool Checker::check_stack_span(const SpanView& view) {
 // Every slot of a Stack span was seen somewhere, and as many on its free list as it says.
 bool Checker::finish_span(const SpanView& view) {
   if (view.state != SpanState::kStack) return true;
-  size_t pooled = 0;
-  for (uintptr_t lo = view.base; lo < view.base + size_t{view.capacity} * view.slot_bytes; lo += view.slot_bytes) {
-    const size_t unit = unit_of(lo);
-    if (unit_epoch_[unit] != epoch_ || unit_epoch_[unit + view.slot_bytes / kMinStackBytes - 1] != epoch_) {
-      return report(Invariant::kB1,
-                    "the slot at +0x%" PRIxPTR
-                    " (%u bytes) is nowhere, or only a part of it: not live, cached, free or deferred",
-                    offset(lo), view.slot_bytes);
-    }
-    pooled += unit_place_[unit] == static_cast<uint8_t>(SlotPlace::kPoolFree) ? 1 : 0;
+  const size_t first = unit_of(view.base);
+  const size_t slot_units = view.slot_bytes / kMinStackBytes;
+  const size_t units = view.capacity * slot_units;
+  if (const size_t missing = claimed_.first_not_of(first, units); missing < first + units) {
+    const size_t lo = missing - (missing - first) % slot_units;
+    return report(Invariant::kB1,
+                  "the slot at +0x%" PRIxPTR
+                  " (%u bytes) is nowhere, or only a part of it: not live, cached, free or deferred",
+                  lo * kMinStackBytes, view.slot_bytes);
   }
+  const size_t pooled = pool_free_.count(first, units);
   if (view.order == kLargeOrder || pooled + view.out == view.capacity) return true;
   return report(Invariant::kE2, "the span at +0x%" PRIxPTR ": %zu slots free + %u out, but capacity %u",
                 offset(view.base), pooled, view.out, view.capacity);

@@ -13,6 +13,7 @@
 
 #include "fuzz/invariants.h"
 #include "fuzz/model.h"
+#include "fuzz/unit_set.h"
 #include "target/any_pool.h"
 #include "target/collector.h"
 #include "target/drain/policies.h"
@@ -75,6 +76,7 @@ class Checker final : private WalkVisitor {
 
  private:
   static constexpr size_t kMaxArenaUnits = (size_t{8} << 20) / kMinStackBytes;
+  using Units = UnitSet<kMaxArenaUnits>;
   static constexpr size_t kMaxSpans = (size_t{8} << 20) / kPageBytes;
 
   void span(const SpanView& view) override;
@@ -100,10 +102,12 @@ class Checker final : private WalkVisitor {
   bool check_totals();
   bool check_reserve();
   bool check_held_bytes();
-  size_t unit_of(uintptr_t address) const { return (address - watched_.pool->arena_base()) / kMinStackBytes; }
-  uintptr_t offset(uintptr_t address) const { return address - watched_.pool->arena_base(); }
+  SlotPlace place_of(size_t unit) const;
+  size_t unit_of(uintptr_t address) const { return (address - arena_base_) / kMinStackBytes; }
+  uintptr_t offset(uintptr_t address) const { return address - arena_base_; }
 
   Watched watched_;
+  uintptr_t arena_base_ = 0;
   Violation violation_;
   bool failed_ = false;
   bool flushed_ = false;
@@ -111,11 +115,13 @@ class Checker final : private WalkVisitor {
   uint64_t releases_at_begin_ = 0;
   size_t snapshot_count_ = 0;
   std::array<SpanView, kMaxSpans> snapshot_;  // Stack spans at gc-begin
-  // Of the walk under way.
-  uint16_t epoch_ = 0;
-  std::array<uint16_t, kMaxArenaUnits> unit_epoch_{};
-  std::array<uint8_t, kMaxArenaUnits> unit_place_{};
-  std::array<uint16_t, kMaxArenaUnits> expected_deferred_{};  // epoch in which the model says the unit is deferred
+  // Of the walk under way: units that are somewhere, the first unit of each stack, of each that is free in the pool,
+  // and of each that the model says is deferred.
+  Units claimed_;
+  Units starts_;
+  Units pool_free_;
+  Units expected_deferred_;
+  std::array<SlotPlace, kMaxArenaUnits> place_{};  // by first unit
   std::array<SpanView, kMaxSpans> spans_;
   size_t span_count_ = 0;
   std::array<std::array<size_t, kMaxOrders>, kMaxProcs> cache_bytes_{};

@@ -5,4 +5,4 @@ if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
   set_source_files_properties(checker.cc lock_graph.cc PROPERTIES COMPILE_OPTIONS
                               "-fno-sanitize-coverage=edge,inline-8bit-counters,pc-table,trace-cmp,indirect-calls")
 endif()
-stackdrain_test(machine_test SOURCES machine_test.cc checker_test.cc differential_test.cc lock_graph_test.cc signature_test.cc LIBS stackdrain_machine)
+stackdrain_test(machine_test SOURCES machine_test.cc checker_test.cc unit_set_test.cc differential_test.cc lock_graph_test.cc signature_test.cc LIBS stackdrain_machine)

@@ -352,12 +352,8 @@ Span* PageHeap::span_of(uintptr_t address) const {
 Location PageHeap::locate(uintptr_t address) const {
   const Span* span = span_of(address);
   if (span == nullptr) return {};
-  Location location;
-  location.state = span->current();
-  location.generation = span->generation.load(std::memory_order_relaxed);
-  location.base = base_of(*span);
-  location.pages = span->page_count();
-  return location;
+  const SpanState state = span->current();  // first: it was published after the rest (A8)
+  return {state, span->generation.load(std::memory_order_relaxed), base_of(*span), span->page_count()};
 }
 
 HeapAccounts PageHeap::accounts() const {
