@@ -42,6 +42,9 @@ constexpr auto kWeights = [] {
   set(Op::kGcBegin, 8);
   set(Op::kLoad, 8);
   set(Op::kBlock, 8);
+  set(Op::kSend, 8);
+  set(Op::kFlush, 8);
+  set(Op::kGcMark, 8);
   set(Op::kGcEnd, 6);
   set(Op::kRestart, 6);
   set(Op::kQuiesce, 1);
@@ -82,6 +85,14 @@ constexpr auto kHosts = [] {
 static_assert(kOperations.size() <= 32, "kHosts holds a bit for each operation");
 static_assert(std::find(kHosts.begin(), kHosts.end(), 0u) == kHosts.end(), "each yield point needs a host");
 
+// What takes or gives a stack: as a guest it meets the host in the pool, whichever goroutine it is about.
+constexpr uint32_t kPoolOps = [] {
+  uint32_t ops = 0;
+  for (const Op op : {Op::kSpawn, Op::kExit, Op::kGrow, Op::kShrink, Op::kFlush})
+    ops |= uint32_t{1} << static_cast<uint32_t>(op);
+  return ops;
+}();
+
 // Values that a byte mutator would spread over the whole field.
 uint32_t likely_value(FieldKind kind, int bits, Random& random) {
   const uint32_t any = static_cast<uint32_t>(random.word()) & ((1u << bits) - 1);
@@ -98,6 +109,8 @@ uint32_t likely_value(FieldKind kind, int bits, Random& random) {
       return any % 2;
     case FieldKind::kCount:
       return any % 8;
+    case FieldKind::kStackSize:  // the orders that caches and pools keep: stacks meet in the same lists
+      return random.one_in(3) ? any : any % 3;
     case FieldKind::kAnyPoint:
     case FieldKind::kPoint:
       return any % kYieldPoints.size();
@@ -321,7 +334,7 @@ class Draft {
   void change() {
     if (count_ == 0 || random_.one_in(20)) return from_nothing();
     if (count_ > kLong && random_.one_in(2)) return remove(place(), 1 + random_.below(count_ / 4));
-    switch (random_.below(16)) {
+    switch (random_.below(20)) {
       case 0:
       case 1:
       case 2:
@@ -472,7 +485,8 @@ class Draft {
   }
   Operation guest_of(Operation host, const Sketch& sketch) {
     const std::optional<uint32_t> same = host.goroutine();
-    if (!same.has_value() || random_.one_in(3)) return fitting_operation(sketch, ~uint32_t{0}, random_);
+    if (!same.has_value()) return fitting_operation(sketch, random_.one_in(2) ? kPoolOps : ~uint32_t{0}, random_);
+    if (random_.one_in(3)) return fitting_operation(sketch, ~uint32_t{0}, random_);
     for (int tries = 0; tries < 16; ++tries) {
       const Operation wanted = with(random_operation(~uint32_t{0}, random_), FieldKind::kGoroutine, *same);
       Operation guest = wanted;
