@@ -38,7 +38,8 @@ class LockGraph final : public LockHook {
   }
   // The most units of work (yield.h) between taking a lock and holding none again, since forget_holds().
   uint64_t longest_hold() const { return longest_hold_; }
-  void forget_holds() { longest_hold_ = 0; }
+  // ... but for `longest`, which is still of interest.
+  void forget_holds(uint64_t longest = 0) { longest_hold_ = longest; }
 
   // The first cycle met: its last edge goes from lock `from()` to lock `to()` (numbers in the order of first nesting).
   bool has_cycle() const { return cycle_; }

@@ -216,6 +216,7 @@ void Machine::run_nested() {
   const Claim host_claim = claim_;
   const size_t host_index = index_;
   const Op host_site = verdict_.site;
+  const uint64_t host_hold = locks_.longest_hold();  // how long others hold a lock is not the host's doing
   const size_t first = index_ + 1;
   const size_t end = std::min(length_, first + armed_count_);
   nested_ = true;
@@ -237,6 +238,7 @@ void Machine::run_nested() {
   armed_count_ = 0;
   outcome_ = host_outcome;
   claim_ = host_claim;
+  locks_.forget_holds(host_hold);
 }
 
 bool Machine::check_locks() {
@@ -280,6 +282,7 @@ void Machine::note_write(uint32_t g, RootKind kind) {
     call(verdict_.site, "collector.note_write(%d, %u, RootKind::%s);", proc_, g,
          kRecordNames[static_cast<size_t>(kind)]);
   }
+  if (marking() && collector_.kind().concurrent && goroutine(g).root(kind) != 0) ++model_.pointers;
   collector_.note_write(proc_, g, kind);
 }
 
@@ -837,6 +840,7 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
     owner.stack = {};
   }
   if (checker_.failed() || dead || !job.claimed) return true;
+  model_.pointers += 2 * owner.frames;  // of each frame its link and its slot
   note("m%u: g%u %s", marker, g, kShrinkResultNames[static_cast<size_t>(job.shrink)].data());
   if (job.shrink == ShrinkResult::kNoMemory) starve();
   if (job.shrink == ShrinkResult::kShrunk) {
@@ -891,8 +895,7 @@ const char* Machine::do_gc_mark(Operation operation) {
       continue;
     }
     if (!nested_) host_ = {kNoProc, static_cast<int>(marker), -1};
-    call(Op::kGcMark, "collector.run_next_job(%u);", marker);
-    if (collector_.run_next_job(static_cast<int>(marker)).flushed && !nested_) checker_.note_flushed(true);
+    if (run_fixed_job(marker).flushed && !nested_) checker_.note_flushed(true);
   }
   return nullptr;
 }
@@ -946,8 +949,35 @@ bool Machine::end_mark_in_bounds() {
 }
 
 Resolved Machine::resolve(int marker) {
-  if (collector_.held(marker).pointer != 0) call(Op::kResolve, "collector.resolve(%d);", marker);
+  if (collector_.held(marker).pointer != 0) {
+    call(Op::kResolve, "collector.resolve(%d);", marker);
+    ++model_.pointers;
+  }
   return collector_.resolve(marker);
+}
+
+// The next root job, which is no goroutine's.
+JobResult Machine::run_fixed_job(uint32_t marker) {
+  const uint32_t job = collector_.next_job();
+  if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
+    for (size_t slot = job; slot < kHeapSlots; slot += kFixedJobs - 1) {
+      if (model_.heap[slot] == 0) continue;
+      ++model_.pointers;
+      ++model_.objects;
+    }
+  }
+  call(Op::kGcMark, "collector.run_next_job(%u);", marker);
+  return collector_.run_next_job(static_cast<int>(marker));
+}
+
+// A3, from the other side: no root was passed over, and none judged twice.
+bool Machine::check_all_judged() {
+  if (checker_.failed()) return false;
+  if (collector_.pointers_judged() == model_.pointers && collector_.objects_marked() == model_.objects) return true;
+  return checker_.report(Invariant::kA3,
+                         "markers have judged %" PRIu64 " pointers and marked %" PRIu64
+                         " objects, the program has had %" PRIu64 " and %" PRIu64 " for them",
+                         collector_.pointers_judged(), collector_.objects_marked(), model_.pointers, model_.objects);
 }
 
 // Who ran the next job out of turn says so.
@@ -968,15 +998,14 @@ bool Machine::end_cycle() {
       if (!expected(g).alive() && !expected(g).stack) continue;  // nothing to scan or to give back
       marker_job(marker, g);
     } else {
-      call(Op::kGcMark, "collector.run_next_job(%u);", marker);
-      if (collector_.run_next_job(static_cast<int>(marker)).flushed) checker_.note_flushed(true);
+      if (run_fixed_job(marker).flushed) checker_.note_flushed(true);
     }
     checker_.check_step(false);
   }
   for (int marker = 0; marker < markers; ++marker) resolve(marker);
   if (!checker_.check_step(false) || !checker_.check_mark_ended()) return false;
   host_ = {};
-  if (!end_mark_in_bounds()) return false;
+  if (!end_mark_in_bounds() || !check_all_judged()) return false;
   if (policy_->claims.empties_in_pause) model_.deferred.clear();
   if (!policy_->claims.empties_in_pause || checker_.failed()) return !checker_.failed();
   return checker_.check_quiescent(false) && checker_.check_step(false);
@@ -1003,7 +1032,9 @@ const char* Machine::do_drain(size_t budget) {
   if (!pool_->drain_pending()) return "nothing is deferred";
   if (nested_ && host_.drains) {  // the drain around it settles for both
     call(Op::kDrain, "pool.drain_step(%zu);", budget);
+    locks_.forget_holds();
     freed_inside_ += pool_->drain_step(budget);
+    check_hold(budget);
     return nullptr;
   }
   const size_t all_freed = step_drain(budget);

@@ -169,6 +169,8 @@ class Machine final : private YieldHook {
   void call(Op site, const char* format, ...) __attribute__((format(printf, 3, 4)));
   void note_write(uint32_t goroutine, RootKind kind);
   Resolved resolve(int marker);
+  JobResult run_fixed_job(uint32_t marker);
+  bool check_all_judged();
   void skip_job();
   bool mutators_run() const;
   bool marking() const { return collector_.phase() == Phase::kMark; }

@@ -71,6 +71,8 @@ struct Model {
   bool reserve_known = true;  // false once operations overlapped: which came first is not known
   size_t deferred_bytes = 0;
   size_t handed_off = 0;     // of the deferred: those that the pause left to drain steps
+  uint64_t pointers = 0;     // that markers have had to judge so far, each once a cycle and root
+  uint64_t objects = 0;      // of them: heap objects
   uint64_t live_stacks = 0;  // includes what dead goroutines keep
   uint64_t live_bytes = 0;
 
@@ -102,6 +104,7 @@ struct Model {
     reserve = {};
     reserve_known = true;
     deferred_bytes = handed_off = 0;
+    pointers = objects = 0;
     live_stacks = live_bytes = 0;
   }
 };

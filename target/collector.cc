@@ -12,6 +12,7 @@ void Collector::reset(AnyPool& pool) {
   next_job_.store(0, std::memory_order_relaxed);
   bad_pointers_.store(0, std::memory_order_relaxed);
   objects_marked_.store(0, std::memory_order_relaxed);
+  pointers_judged_.store(0, std::memory_order_relaxed);
   first_bad_ = {};
   kind_ = {};
   cycle_ = 0;
@@ -134,6 +135,9 @@ Resolved Collector::resolve(int marker) {
 }
 
 Resolved Collector::judge(int marker, const Held& held) {
+#if STACKDRAIN_YIELDS
+  pointers_judged_.fetch_add(1, std::memory_order_relaxed);
+#endif
   const Location found = pool_->locate(held.pointer);
   if (found.state == SpanState::kStack) return Resolved::kStack;
   if (found.state == SpanState::kInUse) {  // not reached by programs: a bad pointer, see below

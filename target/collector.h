@@ -112,6 +112,9 @@ class Collector {
   const BadPointer& first_bad() const { return first_bad_; }
   // not reached by programs: tests ask
   uint64_t objects_marked() const { return objects_marked_.load(std::memory_order_relaxed); }
+  // Pointers judged since reset, objects' among them; only counted where yield points are compiled in, for a shared
+  // counter would slow parallel markers.
+  uint64_t pointers_judged() const { return pointers_judged_.load(std::memory_order_relaxed); }
   bool jobs_left() const { return next_job_.load(std::memory_order_relaxed) < kFixedJobs + goroutines_.size(); }
 
  private:
@@ -138,6 +141,7 @@ class Collector {
   std::atomic<uint32_t> next_job_{0};
   std::atomic<uint64_t> bad_pointers_{0};
   std::atomic<uint64_t> objects_marked_{0};
+  std::atomic<uint64_t> pointers_judged_{0};
   BadPointer first_bad_;
   CycleKind kind_;
   uint32_t cycle_ = 0;
