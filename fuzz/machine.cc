@@ -833,6 +833,7 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   claim_ = {0, owner.status};
   call(Op::kShrink, "collector.run_goroutine_job(%u, %u);", marker, g);
   const JobResult job = collector_.run_goroutine_job(static_cast<int>(marker), g);
+  if (!job.ran || job.goroutine != g) checker_.report(Invariant::kF4, "the root job of g%u did not run", g);
   owner.in_move = was_in_move;
   const bool movable = !owner.parking && (claim_.from == GoStatus::kRunning || claim_.from == GoStatus::kWaiting);
   if (dead && had_stack && job.claimed) {
@@ -907,8 +908,14 @@ const char* Machine::do_load(Operation operation) {
   if (operation.arg(2) >= kRootKinds) return "there is no such record";
   const RootKind kind = static_cast<RootKind>(operation.arg(2));
   call(Op::kLoad, "collector.load(%u, %u, RootKind::%s);", marker, g, kRecordNames[operation.arg(2)]);
-  if (!collector_.load(static_cast<int>(marker), g, kind)) return "the record is empty, or the marker's hands are full";
   const Held& held = collector_.held(static_cast<int>(marker));
+  const bool can = held.pointer == 0 && goroutine(g).root(kind) != 0;
+  const bool loaded = collector_.load(static_cast<int>(marker), g, kind);
+  if (loaded != can || (loaded && held.pointer != goroutine(g).root(kind))) {
+    checker_.report(Invariant::kA3, "m%u was%s to LOAD %s of g%u and holds +0x%" PRIxPTR, marker, can ? "" : " not",
+                    kRecordNames[operation.arg(2)], g, held.pointer == 0 ? 0 : held.pointer - pool_->arena_base());
+  }
+  if (!loaded) return "the record is empty, or the marker's hands are full";
   note("m%u holds +0x%" PRIxPTR " (%s of g%u)", marker, held.pointer - pool_->arena_base(),
        kRootNames[operation.arg(2)].data(), g);
   if (held.at_load.state != SpanState::kStack) {
@@ -967,7 +974,14 @@ JobResult Machine::run_fixed_job(uint32_t marker) {
     }
   }
   call(Op::kGcMark, "collector.run_next_job(%u);", marker);
-  return collector_.run_next_job(static_cast<int>(marker));
+  const JobResult result = collector_.run_next_job(static_cast<int>(marker));
+  const bool flushes = static_cast<RootJob>(job) == RootJob::kFlushCaches;
+  if (!result.ran) checker_.report(Invariant::kF4, "root job %u is left and did not run", job);
+  if (result.flushed != (flushes && !collector_.kind().concurrent)) {
+    checker_.report(Invariant::kB5, "root job %u says that the caches were %sflushed", job,
+                    result.flushed ? "" : "not ");
+  }
+  return result;
 }
 
 // A3, from the other side: no root was passed over, and none judged twice.
@@ -1076,11 +1090,22 @@ size_t Machine::step_drain(size_t budget) {
   freed_inside_ = 0;
   host_.drains = true;
   locks_.forget_holds();
+  const uint64_t released = pool_->stats().spans_released;
   call(Op::kDrain, "pool.drain_step(%zu);", budget);
-  const size_t freed = pool_->drain_step(budget);
+  const size_t freed = pool_->drain_step(budget) + freed_inside_;
   host_.drains = false;
   check_hold(budget);
-  return freed + freed_inside_;
+  const PolicyClaims& claims = policy_->claims;  // a step of the policy by address counts what it looked at
+  if (!claims.defers_shrunk && !claims.by_address && !checker_.overlap()) {
+    check_released(pool_->stats().spans_released - released, freed);
+  }
+  return freed;
+}
+
+// C3 for a policy whose steps free spans: as many as they say.
+void Machine::check_released(uint64_t released, size_t said) {
+  if (released == said) return;
+  checker_.report(Invariant::kC3, "the drain says it freed %zu spans, but %" PRIu64 " became Free", said, released);
 }
 
 // A mutator waits at most for what a drainer does under one hold of a lock: as much as the world says, or as the step's

@@ -223,6 +223,7 @@ class Machine final : private YieldHook {
   bool end_mark_in_bounds();
   size_t step_drain(size_t budget);
   void check_hold(size_t budget);
+  void check_released(uint64_t released, size_t said);
   bool drain_all();
   bool kill_all();
 
