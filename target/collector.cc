@@ -135,9 +135,7 @@ Resolved Collector::resolve(int marker) {
 }
 
 Resolved Collector::judge(int marker, const Held& held) {
-#if STACKDRAIN_YIELDS
-  pointers_judged_.fetch_add(1, std::memory_order_relaxed);
-#endif
+  if constexpr (kCountsJudged) pointers_judged_.fetch_add(1, std::memory_order_relaxed);
   const Location found = pool_->locate(held.pointer);
   if (found.state == SpanState::kStack) return Resolved::kStack;
   if (found.state == SpanState::kInUse) {  // not reached by programs: a bad pointer, see below

@@ -27,10 +27,14 @@
 #include "target/any_pool.h"
 #include "target/defects.h"
 #include "target/goroutine.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 
 inline constexpr int kMaxMarkers = 16;
+// Whether judged pointers are counted: only where yield points are compiled in, for a shared counter would slow
+// parallel markers.
+inline constexpr bool kCountsJudged = STACKDRAIN_YIELDS != 0;
 
 enum class Phase : uint8_t { kOff, kMark, kMarked };
 inline constexpr std::string_view kPhaseNames[] = {"off", "mark", "marked"};
@@ -110,10 +114,8 @@ class Collector {
   // The first bad pointer; only if bad_pointers() > 0.
   // not reached by programs: there is none, see judge()
   const BadPointer& first_bad() const { return first_bad_; }
-  // not reached by programs: tests ask
   uint64_t objects_marked() const { return objects_marked_.load(std::memory_order_relaxed); }
-  // Pointers judged since reset, objects' among them; only counted where yield points are compiled in, for a shared
-  // counter would slow parallel markers.
+  // Pointers judged since reset, objects' among them; 0 unless kCountsJudged.
   uint64_t pointers_judged() const { return pointers_judged_.load(std::memory_order_relaxed); }
   bool jobs_left() const { return next_job_.load(std::memory_order_relaxed) < kFixedJobs + goroutines_.size(); }
 
