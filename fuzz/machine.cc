@@ -966,7 +966,8 @@ Resolved Machine::resolve(int marker) {
 // The next root job, which is no goroutine's.
 JobResult Machine::run_fixed_job(uint32_t marker) {
   const uint32_t job = collector_.next_job();
-  if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
+  const bool flushes = job == static_cast<uint32_t>(RootJob::kFlushCaches);
+  if (!flushes) {
     for (size_t slot = job; slot < kHeapSlots; slot += kFixedJobs - 1) {
       if (model_.heap[slot] == 0) continue;
       ++model_.pointers;
@@ -975,7 +976,6 @@ JobResult Machine::run_fixed_job(uint32_t marker) {
   }
   call(Op::kGcMark, "collector.run_next_job(%u);", marker);
   const JobResult result = collector_.run_next_job(static_cast<int>(marker));
-  const bool flushes = static_cast<RootJob>(job) == RootJob::kFlushCaches;
   if (!result.ran) checker_.report(Invariant::kF4, "root job %u is left and did not run", job);
   if (result.flushed != (flushes && !collector_.kind().concurrent)) {
     checker_.report(Invariant::kB5, "root job %u says that the caches were %sflushed", job,
