@@ -1,5 +1,6 @@
 #include "fuzz/checker.h"
 
+#include <algorithm>
 #include <bit>
 #include <cinttypes>
 #include <cstdio>
@@ -176,9 +177,9 @@ bool Checker::check_goroutine(uint32_t g) {
   }
   if (!stack) return check_roots(expected, goroutine);
   const Location at = watched_.pool->locate(stack.lo);
-  if (!std::has_single_bit(stack.bytes()) || stack.bytes() < kMinStackBytes ||
-      (stack.lo - at.base) % stack.bytes() != 0 || at.state != SpanState::kStack ||
-      stack.hi > at.base + (uintptr_t{at.pages} << kPageShift)) {
+  const uintptr_t aligned_to = watched_.claims.tells_places ? stack.bytes() : 1;
+  if (!std::has_single_bit(stack.bytes()) || stack.bytes() < kMinStackBytes || (stack.lo - at.base) % aligned_to != 0 ||
+      at.state != SpanState::kStack || stack.hi > at.base + (uintptr_t{at.pages} << kPageShift)) {
     return report(Invariant::kB2,
                   "g%u's stack +0x%" PRIxPTR " of %zu bytes lies in a %s span at +0x%" PRIxPTR " of %u pages", g,
                   offset(stack.lo), stack.bytes(), name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
@@ -270,15 +271,40 @@ void Checker::begin_walk() {
 
 bool Checker::check_walk() {
   if (failed_) return false;
-  begin_walk();
-  watched_.pool->walk(*this);
-  if (failed_ || !claim_live() || !finish_walk()) return false;
+  if (!(watched_.claims.tells_places ? check_places() : check_disjoint())) return false;
   for (uint32_t g = 0; g < kGoroutines; ++g) {
     if (!check_goroutine(g)) return false;
   }
   const auto& deferred = watched_.model->deferred;
   for (size_t i = 0; i < deferred.count; ++i) {
     if (!check_old_memory(deferred.items[i])) return false;
+  }
+  return true;
+}
+
+// Every span and slot: where it is, and that it is nowhere else.
+bool Checker::check_places() {
+  begin_walk();
+  watched_.pool->walk(*this);
+  return !failed_ && claim_live() && finish_walk();
+}
+
+// B2 for a pool that shows no places: no two of the stacks that live or are deferred share a byte.
+bool Checker::check_disjoint() {
+  const Model& model = *watched_.model;
+  std::array<Stack, kGoroutines + kMaxRetired> stacks;
+  size_t count = 0;
+  for (const ModelGoroutine& goroutine : model.goroutines) {
+    if (goroutine.stack) stacks[count++] = goroutine.stack;
+  }
+  for (size_t i = 0; i < model.deferred.count; ++i) stacks[count++] = model.deferred.items[i].stack;
+  std::sort(stacks.begin(), stacks.begin() + static_cast<ptrdiff_t>(count),
+            [](const Stack& left, const Stack& right) { return left.lo < right.lo; });
+  walk_size_ = count;
+  for (size_t i = 1; i < count; ++i) {
+    if (stacks[i - 1].hi <= stacks[i].lo) continue;
+    return report(Invariant::kB2, "two stacks share memory: 0x%" PRIxPTR " (%zu bytes) and 0x%" PRIxPTR " (%zu bytes)",
+                  stacks[i - 1].lo, stacks[i - 1].bytes(), stacks[i].lo, stacks[i].bytes());
   }
   return true;
 }

@@ -94,6 +94,8 @@ class Checker final : private WalkVisitor {
   bool check_span_view(const SpanView& view);
   bool check_stack_span(const SpanView& view);
   bool check_old_memory(const ModelRetired& retired);
+  bool check_places();
+  bool check_disjoint();
   void begin_walk();
   bool claim_live();
   bool claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc);

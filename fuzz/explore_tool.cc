@@ -273,7 +273,11 @@ int in_worker(Machine& machine, const Running& what) {
 }  // namespace
 
 int explore_verb(Machine& machine, const ExploreOptions& options) {
-  const std::vector<const PolicyRow*> rows = choose_policies(options.policy);
+  std::vector<const PolicyRow*> rows = choose_policies(options.policy);
+  std::erase_if(rows, [](const PolicyRow* row) { return !row->claims.tells_places; });
+  if (rows.empty()) {
+    throw InputError(options.policy + ": shows no spans or slots, so its states can't be told apart; fuzz it instead");
+  }
   const std::vector<const ExploreWorld*> worlds = choose_worlds(options.world);
   void* shared = mmap(nullptr, sizeof(size_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) throw InputError(std::string("cannot map memory: ") + std::strerror(errno));

@@ -91,6 +91,12 @@ inline constexpr std::array kInvariants = {
 #undef X
 };
 
+// What can't be checked of a pool that does not show its spans and slots (PolicyClaims::tells_places).
+inline constexpr std::array kNeedsPlaces = {
+    Invariant::kA4, Invariant::kA5, Invariant::kA6, Invariant::kA7, Invariant::kA8, Invariant::kB1,
+    Invariant::kB3, Invariant::kB4, Invariant::kB5, Invariant::kB6, Invariant::kB7, Invariant::kC4,
+    Invariant::kE1, Invariant::kE2, Invariant::kE4, Invariant::kE5, Invariant::kF5, Invariant::kF6};
+
 constexpr std::string_view id_of(Invariant invariant) {
   return kInvariants[static_cast<size_t>(invariant)].id;
 }

@@ -232,7 +232,7 @@ class Machine final : private YieldHook {
     std::unique_ptr<Arena> arena;
     std::unique_ptr<AnyPool> pool;
   };
-  std::array<Slot, 32> slots_;  // by row of policies()
+  std::array<Slot, kMaxPolicies> slots_;  // by row of policies()
   AnyPool* pool_ = nullptr;
   const PolicyRow* policy_ = nullptr;
   std::array<Goroutine, kGoroutines> goroutines_;

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
+#include <iterator>
+#include <map>
 #include <unordered_map>
 
 namespace stackdrain {
@@ -14,7 +16,6 @@ class Replayer {
     params.procs = trace.procs;
     pool_.reset(params);
     flushed_.assign(static_cast<size_t>(trace.procs), true);
-    units_.assign(kReplayArenaBytes / kMinStackBytes, 0);
     live_.reserve(1 << 16);
   }
 
@@ -83,13 +84,15 @@ class Replayer {
 
   Proc user_of(const TraceEvent& event) const { return stopped_ ? kNoProc : event.proc; }
 
-  // Marks a stack's bytes as live (1) or not (0), and sees that they were not.
-  void claim(Stack stack, uint8_t live) {
-    const size_t first = (stack.lo - pool_.arena_base()) / kMinStackBytes;
-    for (size_t unit = first; unit < first + stack.bytes() / kMinStackBytes; ++unit) {
-      if (units_[unit] == live) violate("a stack overlaps a live one, at unit", unit, live);
-      units_[unit] = live;
+  // A stack was issued: none that lives shares a byte with it.
+  void claim(Stack stack) {
+    const auto above = claimed_.upper_bound(stack.lo);
+    if (above != claimed_.end() && above->first < stack.hi)
+      violate("a stack overlaps a live one", stack.hi, above->first);
+    if (above != claimed_.begin() && std::prev(above)->second > stack.lo) {
+      violate("a stack overlaps a live one", stack.lo, std::prev(above)->second);
     }
+    claimed_[stack.lo] = stack.hi;
   }
 
   void allocate(const TraceEvent& event) {
@@ -98,11 +101,11 @@ class Replayer {
     result_.taken[event.a].ours += pool_.stats().spans_taken - taken;
     ++result_.allocations;
     ++row_.allocations;
-    if (stack.bytes() != event.a || stack.hi > pool_.arena_base() + pool_.arena_mapped()) {
+    if (stack.bytes() != event.a || pool_.locate(stack.lo).state != SpanState::kStack) {
       violate("a stack of the wrong size or place was issued, bytes", stack.bytes(), event.a);
       return;
     }
-    claim(stack, 1);
+    claim(stack);
     live_[event.address] = stack;
     live_bytes_ += event.a;
   }
@@ -120,7 +123,7 @@ class Replayer {
       why = copied->second;
       why_.erase(copied);
     }
-    claim(stack, 0);
+    claimed_.erase(stack.lo);
     if (marking_) {
       pool_.retire(user_of(event), stack, why);
     } else {
@@ -188,7 +191,7 @@ class Replayer {
   std::unordered_map<uint64_t, Stack> live_;  // by the trace's address
   std::unordered_map<uint64_t, RetireWhy> why_;
   std::vector<bool> flushed_;
-  std::vector<uint8_t> units_;
+  std::map<uintptr_t, uintptr_t> claimed_;  // live stacks, lo to hi
   uint64_t live_bytes_ = 0;
   uint64_t real_spans_ = 0;
   uint64_t line_ = 0;

@@ -96,15 +96,23 @@ void print_json(const std::string& path, const PolicyRow& policy, const Verdict&
   std::printf("}\n");
 }
 
+// What a pool that shows no places can't be held to; nothing for those that do.
+std::string unchecked(const PolicyRow& policy) {
+  if (policy.claims.tells_places) return "";
+  std::string text = "; shows no spans or slots, so not checked:";
+  for (const Invariant invariant : kNeedsPlaces) text += joined({" ", id_of(invariant)});
+  return text;
+}
+
 bool run_one(const std::string& path, const std::vector<uint8_t>& bytes, const PolicyRow& policy) {
   const ProgramView program(bytes.data(), bytes.size());
   const Verdict& verdict = machine().run(program, policy);
   if (absl::GetFlag(FLAGS_json)) {
     print_json(path, policy, verdict);
   } else if (!verdict.violated) {
-    std::printf("%-20s passes   %zu operations, %zu no-ops, %llu cycles, %llu stacks shrunk\n", policy.name.data(),
+    std::printf("%-20s passes   %zu operations, %zu no-ops, %llu cycles, %llu stacks shrunk%s\n", policy.name.data(),
                 verdict.operations, verdict.no_ops, static_cast<unsigned long long>(verdict.cycles),
-                static_cast<unsigned long long>(verdict.shrinks));
+                static_cast<unsigned long long>(verdict.shrinks), unchecked(policy).c_str());
   } else {
     std::printf("%-20s VIOLATES %s at operation %zu (`", policy.name.data(), id_of(verdict.violation.invariant).data(),
                 verdict.index);
@@ -274,7 +282,8 @@ void print_row(std::string_view name, std::string_view text) {
 
 void list_policies() {
   for (const PolicyRow& row : policies()) {
-    print_row(row.name, joined({row.summary, " [", row.origin, row.claims.sound ? "]" : "; not sound]"}));
+    print_row(row.name,
+              joined({row.summary, " [", row.origin, row.claims.sound ? "]" : "; not sound]", unchecked(row)}));
   }
 }
 

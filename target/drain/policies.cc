@@ -1,5 +1,7 @@
 #include "target/drain/policies.h"
 
+#include <array>
+
 #include "target/drain/policy_list.h"
 
 namespace stackdrain {
@@ -60,14 +62,31 @@ constexpr PolicyRow kPolicies[] = {
      .make = make_in_place},
 };
 
+// Both tables as one.
+class AllRows {
+ public:
+  AllRows() {
+    for (const PolicyRow& row : kPolicies) rows_[count_++] = row;
+    STACKDRAIN_CHECK(foreign_policies().size() <= rows_.size() - count_, "more pools than there is room for");
+    // not reached by programs: a build with a pool that is not ours has some
+    for (const PolicyRow& row : foreign_policies()) rows_[count_++] = row;
+  }
+  std::span<const PolicyRow> view() const { return {rows_.data(), count_}; }
+
+ private:
+  std::array<PolicyRow, kMaxPolicies> rows_{};
+  size_t count_ = 0;
+};
+
 }  // namespace
 
 std::span<const PolicyRow> policies() {
-  return kPolicies;
+  static const AllRows all;
+  return all.view();
 }
 
 const PolicyRow* find_policy(std::string_view name) {
-  for (const PolicyRow& row : kPolicies) {  // not reached by programs: every name is one of these
+  for (const PolicyRow& row : policies()) {  // not reached by programs: every name is one of these
     if (row.name == name) return &row;
   }
   // not reached by programs: every name is one of these

@@ -2,6 +2,7 @@
 // To add a policy: one file in this folder, one row in policies.cc.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -24,6 +25,7 @@ struct PolicyClaims {
   uint32_t pause_work_per_stack = 0;
   uint32_t pause_work_per_page = 0;
   bool holds_as_told = false;  // a drain step holds no lock for more stacks than PoolParams::drain_hold says
+  bool tells_places = true;    // its walk shows every span and slot; else only what the program sees is checked
   bool by_address = false;     // which slot of a span is issued next depends on where it lies, not on its history
 };
 
@@ -35,7 +37,13 @@ struct PolicyRow {
   std::unique_ptr<AnyPool> (*make)(Arena& arena);
 };
 
+// Rows that there can be, ours and others.
+inline constexpr size_t kMaxPolicies = 32;
+
+// Our own, then those that are not ours (foreign.cmake).
 std::span<const PolicyRow> policies();
+// The rows of the latter alone.
+std::span<const PolicyRow> foreign_policies();
 // The row of that name, or nullptr.
 const PolicyRow* find_policy(std::string_view name);
 
