@@ -1,5 +1,7 @@
 #include "benchmarks/drain_study.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -63,6 +65,33 @@ size_t arena_bytes_of(const DrainCase& drain_case) {
 size_t resident_bytes_of(const DrainCase& drain_case) {
   const size_t live = drain_case.stacks * (drain_case.half ? 2 : 1);
   return live * std::min<size_t>(drain_case.bytes, 4096);
+}
+
+size_t stacks_touched_by_retire(const Variant& variant, size_t stacks, size_t bytes) {
+  constexpr size_t kSystemPage = 4096;
+  STACKDRAIN_CHECK(bytes >= kSystemPage, "a page of memory holds several stacks");
+  Arena arena(stacks * bytes * 2 + (size_t{64} << 20));
+  const std::unique_ptr<AnyPool> pool = variant.policy->make(arena);
+  pool->reset(params_of(variant));
+  std::vector<Stack> live(stacks);
+  for (Stack& stack : live) stack = pool->allocate(0, bytes);
+  bool given_back = true;
+  for (const Stack stack : live) {
+    given_back = madvise(reinterpret_cast<void*>(stack.lo), bytes, MADV_DONTNEED) == 0 && given_back;
+  }
+  STACKDRAIN_CHECK(given_back, "the system takes no memory back");
+  pool->begin_cycle({});
+  for (const Stack stack : live) pool->retire(kNoProc, stack, RetireWhy::kShrunk);
+  size_t touched = 0;
+  std::vector<unsigned char> there(bytes / kSystemPage);
+  for (const Stack stack : live) {
+    STACKDRAIN_CHECK(mincore(reinterpret_cast<void*>(stack.lo), bytes, there.data()) == 0, "mincore");
+    touched += std::any_of(there.begin(), there.end(), [](unsigned char page) { return (page & 1) != 0; }) ? 1 : 0;
+  }
+  pool->end_mark();
+  pool->restarted();
+  while (pool->drain_pending()) pool->drain_step(0);
+  return touched;
 }
 
 DrainRig::DrainRig(const DrainCase& drain_case, uint32_t seed)

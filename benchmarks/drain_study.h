@@ -59,6 +59,10 @@ struct DrainSample {
 size_t arena_bytes_of(const DrainCase& drain_case);
 size_t resident_bytes_of(const DrainCase& drain_case);
 
+// Of so many live stacks (whole pages each) whose memory was given back to the system, those whose memory is there
+// again once all are retired in one cycle: what enqueueing touches, seen from outside.
+size_t stacks_touched_by_retire(const Variant& variant, size_t stacks, size_t bytes);
+
 class DrainRig {
  public:
   DrainRig(const DrainCase& drain_case, uint32_t seed);

@@ -21,6 +21,15 @@ TEST(DrainRig, EveryVariantDrainsAllItRetired) {
   }
 }
 
+TEST(Touched, ALinkInEachStackIsSeenAndAListOfNumbersIsNot) {
+  const auto touched = [](const char* policy) {
+    return stacks_touched_by_retire(all_variants({policy}).front(), 256, 4096);
+  };
+  EXPECT_EQ(touched("serial"), 256u);
+  EXPECT_EQ(touched("sorted-batch"), 0u);
+  EXPECT_EQ(touched("bitmap"), 0u);
+}
+
 TEST(Variants, ThosePoliciesThatLeaveWorkComeInEachHold) {
   size_t of_after_restart = 0;
   for (const Variant& variant : all_variants({"after-restart"})) {

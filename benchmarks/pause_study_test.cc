@@ -36,6 +36,17 @@ void expect_complete(const PauseResult& result) {
     EXPECT_GT(stall, 0);
     EXPECT_LE(stall, static_cast<double>(result.latency.max())) << "a stall is one part of a pair that was recorded";
   }
+  ASSERT_EQ(result.hiccup_ns.size(), static_cast<size_t>(kCycles));
+  for (const double hiccup : result.hiccup_ns) {
+    EXPECT_GT(hiccup, 0);
+    EXPECT_LE(hiccup, static_cast<double>(result.hiccup.max()));
+  }
+  ASSERT_FALSE(result.stalls.empty());
+  EXPECT_EQ(result.stalls.front().first, 0) << "the pause is the first stall";
+  for (size_t i = 1; i < result.stalls.size(); ++i) {
+    EXPECT_GE(result.stalls[i].first, result.stalls[i - 1].first + result.stalls[i - 1].second);
+    EXPECT_LE(result.stalls[i].first + result.stalls[i].second, result.watched_ns);
+  }
   EXPECT_GT(result.latency.count(), 0u);
   EXPECT_GT(result.hiccup.count(), 0u);
   EXPECT_GT(result.hiccup_seconds, 0);
@@ -65,6 +76,7 @@ TEST_P(PauseStudyTest, EveryCycleIsMeasuredWhole) {
   }
   if (claims.defers_shrunk) {
     EXPECT_EQ(peak, kStacks * kBytes) << "every goroutine is shrunk, so every stack waits";
+    EXPECT_GT(result.held.size(), 50u) << "they are counted as the mark goes on";
   }
   EXPECT_EQ(result.held.back().second, 0u) << "all is given back in the end";
 }
@@ -79,6 +91,43 @@ INSTANTIATE_TEST_SUITE_P(Variants, PauseStudyTest, testing::ValuesIn(all_variant
 
 TEST(PauseStudyTest, MoreMutatorsThanCoresAndSeveralMarkers) {
   expect_complete(run(all_variants({}).back(), 3, 2));
+}
+
+TEST(PauseStudyTest, WatchedSpansAreFreedInTheMarkByTheControlAlone) {
+  const auto freed_in = [](const char* policy, const std::string& phase) {
+    const PauseResult result = run_pause_study({.variant = all_variants({policy}).front(),
+                                                .stacks = kStacks,
+                                                .bytes = kBytes,
+                                                .cycles = 2,
+                                                .watched_spans = 16});
+    EXPECT_EQ(result.timeline.offsets.size(), 16u);
+    EXPECT_EQ(result.timeline.states.size(), result.timeline.moments.size());
+    EXPECT_EQ(result.timeline.states.front(), std::string(16, 'S'));
+    EXPECT_NE(result.timeline.states.back(), std::string(16, 'S'));
+    bool freed = false;
+    for (size_t i = 0; i < result.timeline.states.size(); ++i) {
+      freed = freed || (result.timeline.moments[i].second == phase &&
+                        result.timeline.states[i].find_first_not_of('S') != std::string::npos);
+    }
+    return freed;
+  };
+  EXPECT_TRUE(freed_in("immediate", "mark"));
+  EXPECT_FALSE(freed_in("serial", "mark"));
+  EXPECT_TRUE(freed_in("serial", "drained"));
+  EXPECT_FALSE(freed_in("after-restart", "drained"));
+}
+
+TEST(StallList, MergesWhatTouchesAndForgetsTheShortOnesWhenFull) {
+  StallList stalls;
+  stalls.note(100'000, 999);
+  EXPECT_TRUE(stalls.since(0).empty()) << "too short";
+  stalls.note(200'000, 2'000);
+  stalls.note(202'100, 3'000);
+  EXPECT_EQ(stalls.since(100'000), (std::vector<std::pair<double, double>>{{100'000, 5'100}}));
+  for (int64_t i = 0; i < 3'000; ++i) stalls.note(1'000'000 + i * 100'000, i == 7 ? 50'000 : 1'500);
+  EXPECT_GT(stalls.from_ns(), 1'500);
+  const auto kept = stalls.since(0);
+  EXPECT_EQ(kept, (std::vector<std::pair<double, double>>{{200'000, 5'100}, {1'700'000, 50'000}}));
 }
 
 }  // namespace

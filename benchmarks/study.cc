@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -31,6 +32,7 @@
 #include "nlohmann/json.hpp"
 
 ABSL_FLAG(bool, quick, false, "fewer cases and repetitions: about a minute");
+ABSL_FLAG(bool, full, false, "more stacks (4 Mi), more cases, three times the repetitions: under an hour");
 ABSL_FLAG(std::string, out, "results.json", "where to write");
 ABSL_FLAG(std::vector<std::string>, policies, {}, "policies to measure, with commas; default all");
 ABSL_FLAG(std::string, commit, "", "the commit measured, for the context");
@@ -45,6 +47,9 @@ std::atomic<bool> interrupted{false};
 
 constexpr size_t kKi = 1024;
 constexpr size_t kMi = kKi * kKi;
+
+enum class Extent { kQuick, kUsual, kFull };
+
 // Resident memory that one group of rigs may take together, in bytes.
 constexpr size_t kMemoryBudget = size_t{9} << 30;
 
@@ -56,6 +61,7 @@ enum class Take {
   kFirst,         // each policy's first way
   kDeferring,     // ... of those that defer shrunk stacks: the same queue, drained at two times
   kDrainInPause,  // sound policies whose drain is in the pause
+  kQueueInPause,  // ... of them those that queue every shrunk stack: serial and what was made of it
 };
 
 struct Sweep {
@@ -67,23 +73,34 @@ struct Sweep {
   bool warm_too;     // also with only the stacks' lines flushed; of those that don't drain in the pause
 };
 
-std::vector<Sweep> sweeps(bool quick) {
-  if (quick) {
+std::vector<Sweep> sweeps(Extent extent) {
+  if (extent == Extent::kQuick) {
     return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kFirst, false, false, true},
             {{kMi}, {4096}, Take::kDeferring, false, false, true},
-            {{kKi, 64 * kKi}, {2048, 8192, 32768}, Take::kDrainInPause, true, false, false}};
+            {{4 * kKi, 64 * kKi}, {2048}, Take::kFirst, true, true, true},
+            {{kKi, 64 * kKi}, {8192, 32768}, Take::kDrainInPause, true, false, false}};
   }
-  return {{{16, 128, kKi, 8 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kEvery, true, false, true},
-          {{kMi}, {4096}, Take::kFirst, true, false, true},
-          {{kKi, 8 * kKi, 64 * kKi}, {2048, 8192, 32768}, Take::kFirst, true, true, false},
-          {{256 * kKi}, {2048, 4096, 8192, 32768}, Take::kDrainInPause, true, false, false},
-          {{kMi}, {2048}, Take::kDrainInPause, false, false, false}};
+  std::vector<Sweep> usual = {{{16, 128, kKi, 8 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kEvery, true, false, true},
+                              {{kMi}, {4096}, Take::kFirst, true, false, true},
+                              {{kKi, 4 * kKi, 64 * kKi}, {2048}, Take::kFirst, true, true, true},
+                              {{kKi, 8 * kKi, 64 * kKi}, {8192, 32768}, Take::kFirst, true, true, false},
+                              {{256 * kKi}, {2048, 4096, 8192, 32768}, Take::kQueueInPause, true, false, false},
+                              {{kMi}, {2048, 8192, 32768}, Take::kQueueInPause, false, false, false}};
+  if (extent == Extent::kUsual) return usual;
+  usual.push_back({{16 * kKi, 32 * kKi, 256 * kKi}, {2048, 8192, 32768}, Take::kFirst, true, true, true});
+  usual.push_back({{2 * kMi}, {4096}, Take::kFirst, true, false, true});
+  usual.push_back({{4 * kMi}, {2048}, Take::kFirst, false, false, true});
+  usual.push_back({{4 * kMi}, {4096}, Take::kDeferring, false, false, true});
+  return usual;
 }
 
-int repetitions_of(size_t stacks, bool quick) {
-  if (stacks >= kMi) return quick ? 2 : 7;
-  if (stacks >= 64 * kKi) return quick ? 4 : 9;
-  return quick ? 11 : 21;
+int repetitions_of(size_t stacks, Extent extent) {
+  const int times = extent == Extent::kFull ? 3 : 1;
+  const bool quick = extent == Extent::kQuick;
+  if (stacks > kMi) return 7;
+  if (stacks >= kMi) return times * (quick ? 2 : 5);
+  if (stacks >= 64 * kKi) return times * (quick ? 4 : 9);
+  return times * (quick ? 11 : 21);
 }
 
 bool drains_in_pause(const PolicyRow& policy) {
@@ -100,6 +117,8 @@ bool takes(Take take, const PolicyRow& policy, bool seen) {
       return !seen && policy.claims.defers_shrunk;
     case Take::kDrainInPause:
       return drains_in_pause(policy);
+    case Take::kQueueInPause:
+      return drains_in_pause(policy) && policy.claims.defers_shrunk && !policy.claims.shrinks_in_place;
   }
   return false;
 }
@@ -116,9 +135,9 @@ struct Group {
 };
 
 void add_group(std::vector<Group>& groups, const std::vector<Variant>& variants, Take take, bool warm_too,
-               DrainCase shape, bool quick) {
+               DrainCase shape, Extent extent) {
   Group group;
-  group.repetitions = repetitions_of(shape.stacks, quick);
+  group.repetitions = repetitions_of(shape.stacks, extent);
   const PolicyRow* last = nullptr;
   for (const Variant& variant : variants) {
     // Who drains makes no difference where no mutator runs.
@@ -131,22 +150,22 @@ void add_group(std::vector<Group>& groups, const std::vector<Variant>& variants,
   if (!group.cases.empty()) groups.push_back(group);
 }
 
-std::vector<Group> drain_groups(const std::vector<Variant>& variants, bool quick) {
+std::vector<Group> drain_groups(const std::vector<Variant>& variants, Extent extent) {
   std::vector<Group> groups;
-  for (const Sweep& sweep : sweeps(quick)) {
+  for (const Sweep& sweep : sweeps(extent)) {
     for (const size_t bytes : sweep.bytes) {
       for (const size_t stacks : sweep.stacks) {
         DrainCase shape{.variant = {}, .stacks = stacks, .bytes = bytes};
-        add_group(groups, variants, sweep.take, sweep.warm_too, shape, quick);
+        add_group(groups, variants, sweep.take, sweep.warm_too, shape, extent);
         if (sweep.half_too) {
           shape.half = true;
-          add_group(groups, variants, sweep.take, false, shape, quick);
+          add_group(groups, variants, sweep.take, sweep.warm_too, shape, extent);
           shape.half = false;
         }
         if (!sweep.address_too) continue;
         shape.random = false;
         shape.aged = false;
-        add_group(groups, variants, Take::kDrainInPause, false, shape, quick);
+        add_group(groups, variants, std::max(sweep.take, Take::kDrainInPause), false, shape, extent);
       }
     }
   }
@@ -273,7 +292,7 @@ void measure_group(const Group& group, CacheFlusher& flusher, Progress& progress
 }
 
 // The same drain twice in turns: what difference this machine lets us see.
-json measure_noise(CacheFlusher& flusher, const std::vector<Variant>& variants, bool quick) {
+json measure_noise(CacheFlusher& flusher, const std::vector<Variant>& variants, Extent extent) {
   const Variant* chosen = nullptr;
   for (const Variant& variant : variants) {
     if (chosen == nullptr || (variant.policy->claims.sound && variant.policy->claims.empties_in_pause))
@@ -283,7 +302,7 @@ json measure_noise(CacheFlusher& flusher, const std::vector<Variant>& variants, 
   DrainRig a(drain_case, 1);
   DrainRig b(drain_case, 2);
   json ratios = json::array();
-  for (int pair = 0; pair < (quick ? 20 : 60) && !interrupted; ++pair) {
+  for (int pair = 0; pair < (extent == Extent::kQuick ? 20 : 60) && !interrupted; ++pair) {
     const double first = a.run(flusher, CacheState::kCold).pause_ns;
     ratios.push_back(first / std::max(1.0, b.run(flusher, CacheState::kCold).pause_ns));
   }
@@ -291,31 +310,98 @@ json measure_noise(CacheFlusher& flusher, const std::vector<Variant>& variants, 
           {"what", "pause of " + label(*chosen) + ", 8 Ki stacks of 4 KiB, two equal pools in turns"}};
 }
 
+// ---- what enqueueing touches ----
+
+// Does giving up a stack touch its memory? Seen from outside: live stacks' pages are given back to the system, and
+// those that are there again after all stacks were retired were touched.
+json measure_touched(const std::vector<Variant>& variants) {
+  json rows = json::array();
+  const PolicyRow* last = nullptr;
+  for (const Variant& variant : variants) {
+    if (variant.policy == last) continue;
+    last = variant.policy;
+    constexpr size_t kStacks = 4096;
+    constexpr size_t kBytes = 4096;
+    rows.push_back({{"policy", variant.policy->name},
+                    {"stacks", kStacks},
+                    {"stack_bytes", kBytes},
+                    {"touched", stacks_touched_by_retire(variant, kStacks, kBytes)}});
+  }
+  return rows;
+}
+
 // ---- pause ----
 
-std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, bool quick) {
+std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent extent) {
   struct Shape {
     size_t stacks;
     size_t bytes;
     int mutators;
     int markers;
     int cycles;
+    Take take = Take::kEvery;
+    int64_t hiccup_ns = 60'000'000;
   };
-  const std::vector<Shape> shapes = quick ? std::vector<Shape>{{kKi, 8192, 1, 1, 3}, {100 * kKi, 8192, 1, 1, 3}}
-                                          : std::vector<Shape>{{kKi, 8192, 1, 1, 9},
-                                                               {16 * kKi, 8192, 1, 1, 7},
-                                                               {100 * kKi, 8192, 1, 1, 7},
-                                                               {100 * kKi, 8192, 4, 2, 3},
-                                                               {kMi, 4096, 1, 1, 3}};
+  // Where worst stalls are judged, the baseline is watched for as long as the mutators are.
+  std::vector<Shape> shapes = {{kKi, 8192, 1, 1, 7},
+                               {16 * kKi, 8192, 1, 1, 5},
+                               {100 * kKi, 8192, 1, 1, 5},
+                               {100 * kKi, 8192, 4, 2, 3, Take::kFirst},
+                               {256 * kKi, 8192, 1, 1, 7, Take::kEvery, kAfterRestartNs},
+                               {kMi, 4096, 1, 1, 3, Take::kFirst}};
+  if (extent == Extent::kQuick) {
+    shapes = {
+        {kKi, 8192, 1, 1, 3}, {100 * kKi, 8192, 1, 1, 3}, {256 * kKi, 8192, 1, 1, 3, Take::kFirst, kAfterRestartNs}};
+  }
   std::vector<PauseCase> cases;
   cases.reserve(shapes.size() * variants.size());
   for (const Shape& shape : shapes) {
+    const PolicyRow* last = nullptr;
     for (const Variant& variant : variants) {
       if (shape.stacks >= kMi && variant.by_mutators) continue;  // it does not end in the 200 ms that are watched
-      cases.push_back({variant, shape.stacks, shape.bytes, shape.mutators, shape.markers, shape.cycles});
+      if (!takes(shape.take, *variant.policy, variant.policy == last)) continue;
+      last = variant.policy;
+      cases.push_back({.variant = variant,
+                       .stacks = shape.stacks,
+                       .bytes = shape.bytes,
+                       .mutators = shape.mutators,
+                       .markers = shape.markers,
+                       .cycles = shape.cycles * (extent == Extent::kFull ? 3 : 1),
+                       .hiccup_ns = shape.hiccup_ns});
     }
   }
   return cases;
+}
+
+// One cycle of each policy whose spans are watched: nothing of it is timed.
+std::vector<PauseCase> timeline_cases(const std::vector<Variant>& variants) {
+  std::vector<PauseCase> cases;
+  for (const Variant& variant : variants) {
+    const bool second = !cases.empty() && cases.back().variant.policy == variant.policy;
+    if (second && variant.hold != DrainHold::kBatch) continue;
+    if (second) cases.pop_back();  // of several ways of holding the lock, the one in batches
+    if (variant.by_mutators) continue;
+    cases.push_back({.variant = variant, .stacks = kKi, .bytes = 8192, .cycles = 2, .watched_spans = 48});
+  }
+  return cases;
+}
+
+json timeline_row(const PauseCase& pause_case, const SpanTimeline& timeline) {
+  json moments = json::array();
+  for (const auto& [when, phase] : timeline.moments) moments.push_back({{"ns", when}, {"phase", phase}});
+  return {{"policy", pause_case.variant.policy->name},
+          {"variant", pause_case.variant.name},
+          {"stacks", pause_case.stacks},
+          {"stack_bytes", pause_case.bytes},
+          {"offsets", timeline.offsets},
+          {"moments", moments},
+          {"states", timeline.states}};
+}
+
+json pairs_of(const std::vector<std::pair<double, double>>& pairs) {
+  json told = json::array();
+  for (const auto& [first, second] : pairs) told.push_back({first, second});
+  return told;
 }
 
 double work_of(const PauseCase& pause_case) {
@@ -345,6 +431,13 @@ json pause_row(const PauseCase& pause_case, const PauseResult& result) {
           {"drain_cpu_ns", result.drain_cpu_ns},
           {"drain_over_ns", result.drain_over_ns},
           {"stall_ns", result.stall_ns},
+          {"hiccup_ns", result.hiccup_ns},
+          {"hiccup_window_ns", pause_case.hiccup_ns},
+          {"stalls", pairs_of(result.stalls)},
+          {"hiccup_stalls", pairs_of(result.hiccup_stalls)},
+          {"stalls_from_ns", result.stalls_from_ns},
+          {"watched_ns", result.watched_ns},
+          {"switches", result.switches},
           {"latency", result.latency.to_json()},
           {"latency_corrected", result.latency.corrected(static_cast<int64_t>(result.expected_interval_ns)).to_json()},
           {"expected_interval_ns", result.expected_interval_ns},
@@ -372,7 +465,7 @@ std::string now_text() {
   return text;
 }
 
-json context_of(bool quick) {
+json context_of(Extent extent) {
   double load[3] = {};
   if (getloadavg(load, 3) != 3) std::fill(std::begin(load), std::end(load), -1.0);
   utsname system{};
@@ -389,7 +482,8 @@ json context_of(bool quick) {
           {"load", {load[0], load[1], load[2]}},
           {"clock_overhead_ns", clock.overhead_ns},
           {"clock_step_ns", clock.step_ns},
-          {"quick", quick},
+          {"quick", extent == Extent::kQuick},
+          {"full", extent == Extent::kFull},
           {"command", absl::GetFlag(FLAGS_command)},
           {"notes", json::array()}};
 }
@@ -434,18 +528,59 @@ void check_policies(const std::vector<std::string>& names) {
   }
 }
 
+// Ticks that the hypervisor took from this machine's CPUs since it started, all together; -1 where nobody says.
+double stolen_ticks() {
+  std::ifstream file("/proc/stat");
+  std::string name;
+  std::array<double, 8> ticks{};
+  file >> name;
+  for (double& one : ticks) file >> one;
+  return file ? ticks[7] : -1;
+}
+
+void measure_pauses(const std::vector<PauseCase>& cases, Progress& progress, json& results) {
+  Histogram hiccup;
+  double hiccup_seconds = 0;
+  for (const PauseCase& pause_case : cases) {
+    if (interrupted) break;
+    const double stolen = stolen_ticks();
+    const PauseResult result = run_pause_study(pause_case);
+    progress.add(work_of(pause_case),
+                 "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
+    if (pause_case.watched_spans != 0) {
+      results["timeline"].push_back(timeline_row(pause_case, result.timeline));
+      continue;
+    }
+    json row = pause_row(pause_case, result);
+    row["stolen_ns"] = (stolen_ticks() - stolen) * 1e9 / static_cast<double>(sysconf(_SC_CLK_TCK));
+    results["pause"].push_back(row);
+    if (pause_case.mutators != 1) continue;
+    hiccup.merge(result.hiccup);
+    hiccup_seconds += result.hiccup_seconds;
+  }
+  results["hiccup"] = {{"latency", hiccup.to_json()}, {"seconds", hiccup_seconds}};
+}
+
+Extent extent_asked() {
+  if (absl::GetFlag(FLAGS_quick)) return Extent::kQuick;
+  return absl::GetFlag(FLAGS_full) ? Extent::kFull : Extent::kUsual;
+}
+
 int run() {
-  const bool quick = absl::GetFlag(FLAGS_quick);
+  const Extent extent = extent_asked();
   check_policies(absl::GetFlag(FLAGS_policies));
   const int64_t start = now_ns();
   const std::vector<Variant> variants = all_variants(absl::GetFlag(FLAGS_policies));
-  const std::vector<Group> groups = drain_groups(variants, quick);
-  const std::vector<PauseCase> pauses = pause_cases(variants, quick);
+  const std::vector<Group> groups = drain_groups(variants, extent);
+  std::vector<PauseCase> pauses = pause_cases(variants, extent);
+  for (const PauseCase& pause_case : timeline_cases(variants)) pauses.push_back(pause_case);
   json results = {{"schema", "stackdrain-results"},
                   {"version", 1},
-                  {"context", context_of(quick)},
+                  {"context", context_of(extent)},
                   {"drain", json::array()},
-                  {"pause", json::array()}};
+                  {"pause", json::array()},
+                  {"timeline", json::array()},
+                  {"touched", measure_touched(variants)}};
   double total = 0;
   for (const Group& group : groups) {
     for (const GroupCase& one : group.cases) total += work_of(one, group.repetitions);
@@ -454,22 +589,9 @@ int run() {
   {
     Progress progress(total);
     CacheFlusher flusher;
-    results["noise"] = measure_noise(flusher, variants, quick);
+    results["noise"] = measure_noise(flusher, variants, extent);
     for (const Group& group : groups) measure_group(group, flusher, progress, results["drain"]);
-    Histogram hiccup;
-    double hiccup_seconds = 0;
-    for (const PauseCase& pause_case : pauses) {
-      if (interrupted) break;
-      const PauseResult result = run_pause_study(pause_case);
-      results["pause"].push_back(pause_row(pause_case, result));
-      if (pause_case.mutators == 1) {
-        hiccup.merge(result.hiccup);
-        hiccup_seconds += result.hiccup_seconds;
-      }
-      progress.add(work_of(pause_case),
-                   "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
-    }
-    results["hiccup"] = {{"latency", hiccup.to_json()}, {"seconds", hiccup_seconds}};
+    measure_pauses(pauses, progress, results);
   }
   results["context"]["seconds"] = static_cast<double>(now_ns() - start) / 1e9;
   if (interrupted) results["context"]["notes"].push_back("interrupted: only what was measured until then");

@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True  # nothing but DIR is written
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import human
+import reach
 import results as find
 import schema
 import stats
@@ -69,6 +70,7 @@ def summary(results):
         lines += [_summary_row(row) for row in rows]
     if not groups:
         lines = ["The pause study is not in this run: no table."]
+    lines.append(reach.summary(results))
     found = find.unexpected_findings(results)
     if found:
         lines.append("FOUND: " + "; ".join(found))

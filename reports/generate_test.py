@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE))
 import generate
 import go_data
 import human
+import reach
 import results as find
 import schema
 import stats
@@ -48,9 +49,18 @@ def drain():
     for stacks in (16, 1024, 102400, 1048576):
         for cache in ("cold", "warm"):
             rows += [drain_row("immediate", "", stacks, 30.0, cache=cache),
-                     drain_row("serial", "", stacks, 155.0 * stacks, cache=cache),
+                     drain_row("serial", "", stacks, 120.0 * stacks, cache=cache, chase_ns=[120.0 * stacks] * 7),
                      drain_row("after-restart", "whole", stacks, 40.0, cache=cache)]
-        rows.append(drain_row("serial", "", stacks, 20.0 * stacks, order="address", aged=False))
+        rows.append(drain_row("serial", "", stacks, 20.0 * stacks, order="address", aged=False,
+                              chase_ns=[20.0 * stacks] * 7))
+        rows.append(drain_row("sorted-batch", "", stacks, 5.0 * stacks))
+        rows += [drain_row("bitmap", "", stacks, 30.0, cache=cache, spans_released=stacks // 8,
+                           after_ns=[0.1 * stacks] * 7) for cache in ("cold", "warm")]
+        for policy in ("immediate", "bitmap"):
+            rows.append(drain_row(policy, "", stacks, 30.0, share="half", cache="warm", spans_released=0,
+                                  after_ns=[40.0] * 7))
+    for policy, each in (("serial", 150.0), ("sorted-batch", 2.0)):
+        rows.append(drain_row(policy, "", 4096, each * 4096, stack_bytes=2048, chase_ns=[150.0 * 4096] * 7))
     return rows
 
 
@@ -62,8 +72,28 @@ def pause_row(policy, variant, drain_ns, over_ns, **other):
            "drain_over_ns": [over_ns] * 3, "stall_ns": [7e4, 8e4, 9e4],
            "latency": histogram((60, 900), (120, 99), (90000, 1)),
            "latency_corrected": histogram((60, 900), (120, 99), (90000, 50)), "expected_interval_ns": 60.0,
-           "held": [[0.0, 0], *held]}
+           "held": [[0.0, 0], *held], "hiccup_ns": [2e4, 3e4, 4e4], "hiccup_window_ns": 2e8,
+           "stalls": [[0.0, 2.1e7], [3e7, 9e4]], "hiccup_stalls": [[1e6, 5e4]], "stalls_from_ns": 1000.0,
+           "watched_ns": 2.2e8, "switches": 3, "stolen_ns": 0.0}
     return row | other
+
+
+def pair_row(allocator, kind, threads, pattern, ns):
+    return {"allocator": allocator, "kind": kind, "threads": threads, "pattern": pattern, "stack_bytes": 8192,
+            "pair_ns": [ns, ns * 1.1, ns * 0.9]}
+
+
+def pairs():
+    rows = []
+    for allocator, kind, ns in (("bitmap", "policy", 2.0), ("serial", "policy", 3.0), ("tcmalloc", "peer", 4.0)):
+        for threads in (1, 2):
+            rows += [pair_row(allocator, kind, threads, pattern, ns * threads)
+                     for pattern in ("hot", "lifo", "fifo", "random")]
+    return rows
+
+
+def after_row(policy, variant="", **other):
+    return pause_row(policy, variant, 200.0, 5e4, stacks=262144, **other)
 
 
 def fuzz_row(policy, findings):
@@ -92,7 +122,11 @@ def fixture():
     return {"schema": "stackdrain-results", "version": 1, "context": context, "drain": drain(),
             "pause": [pause_row("immediate", "", 200.0, 0.0), pause_row("serial", "", 4e4, 0.0),
                       pause_row("after-restart", "whole", 240.0, 4.4e4),
-                      pause_row("serial", "", 4e4, 0.0, mutators=4, markers=2, oversubscribed=True)],
+                      pause_row("serial", "", 4e4, 0.0, mutators=4, markers=2, oversubscribed=True),
+                      after_row("bitmap", latency=histogram((60, 990), (2000, 10)))],
+            "touched": [{"policy": policy, "stacks": 4096, "stack_bytes": 4096, "touched": touched}
+                        for policy, touched in (("serial", 4096), ("sorted-batch", 0), ("bitmap", 0))],
+            "pairs": pairs(),
             "hiccup": {"latency": histogram((30, 9990), (50000, 10)), "seconds": 2.0},
             "noise": {"aa_ratio": [0.98, 1.0, 1.01, 1.02, 0.99, 1.0, 1.03], "what": "serial twice"},
             "defects": [defect_row("a-bug", "empty", 0.2), defect_row("a-bug", "empty", 0.4), defect_row("b-bug", "empty", 60.0, False),
@@ -336,6 +370,104 @@ class ReportTest(unittest.TestCase):
         content["drain"][0].update(pause_ns=[], after_ns=[], enqueue_ns=[], chase_ns=[])
         content["pause"][1].update(splits=[], stall_ns=[], drain_cpu_ns=[], drain_over_ns=[])
         self.assertEqual(quick_run(content).status, 0)
+
+
+class ReachTest(unittest.TestCase):
+    """Every row of what was to be reached is met by the fixture; each test makes one figure bad, and one row says so."""
+
+    @staticmethod
+    def verdicts(content):
+        return {(one.row.what, one.row.target): one.verdict for one in reach.judge_all(content)}
+
+    def test_every_row_is_measured_and_met(self):
+        found = self.verdicts(fixture())
+        self.assertEqual(len(found), len(reach.ROWS), "no two rows of one name and target")
+        self.assertEqual({row: one for row, one in found.items() if not one or not one.startswith("met")}, {})
+
+    def missed_by(self, change):
+        content = fixture()
+        change(content)
+        found = self.verdicts(content)
+        return [row[0] for row, verdict in found.items() if verdict and not verdict.startswith("met")]
+
+    def drain_change(self, **wanted):
+        figures = {name: wanted.pop(name) for name in list(wanted) if name.endswith("_ns") or name == "spans_released"}
+
+        def change(content):
+            rows = [row for row in content["drain"] if find.matches(row, wanted)]
+            self.assertTrue(rows)
+            for row in rows:
+                for name, factor in figures.items():
+                    row[name] = [value * factor for value in row[name]]
+        return change
+
+    def test_each_drain_row_can_miss(self):
+        missed = self.missed_by
+        self.assertEqual(missed(self.drain_change(policy="after-restart", cache="warm", pause_ns=10)),
+                         ["hand-off: the pause's part"])
+        self.assertEqual(missed(self.drain_change(policy="serial", stacks=102400, order="address", chase_ns=0.1)),
+                         ["serial: against a pointer chase"])
+        self.assertEqual(missed(self.drain_change(policy="sorted-batch", stacks=1048576, pause_ns=3)),
+                         ["sorted-batch in the pause, from 1 Mi"])
+        self.assertEqual(missed(self.drain_change(policy="sorted-batch", stack_bytes=2048, pause_ns=2)),
+                         ["sorted-batch in the pause, 2 KiB from 4 Ki"])
+        self.assertEqual(missed(self.drain_change(policy="bitmap", cache="warm", stacks=102400, pause_ns=1000)),
+                         ["bitmap in the pause, from 64 Ki"])
+        self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", stacks=1024, cache="cold", enqueue_ns=2)),
+                         ["enqueue, from 1 Ki"])
+        self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", stacks=1024, after_ns=9)),
+                         ["bitmap: release of an empty span"])
+        self.assertEqual(missed(self.drain_change(policy="bitmap", share="half", stacks=1024, after_ns=9)),
+                         ["bitmap: release where none is empty"])
+
+    def test_the_slope_can_miss(self):
+        def change(content):
+            for row in find.hand_off_rows(content, cache="warm"):
+                row["pause_ns"] = [40 + 0.00015 * row["stacks"] for _ in row["pause_ns"]]
+        self.assertEqual(self.missed_by(change), [], "157 ns more at 1 Mi is a slope of 0.00015")
+
+        def steep(content):
+            for row in find.hand_off_rows(content, cache="warm"):
+                row["pause_ns"] = [min(199, 0.01 * row["stacks"]) if row["stacks"] < 20000 else 199.0 for _ in row["pause_ns"]]
+            content["drain"] = [row for row in content["drain"] if row["stacks"] < 20000 or row["policy"] != "after-restart"]
+        self.assertEqual(self.missed_by(steep), ["hand-off: slope over n"])
+
+    def test_each_row_after_the_restart_can_miss(self):
+        def of(**figures):
+            return lambda content: content["pause"][-1].update(figures)
+        name = "bitmap after the restart, 256 Ki: "
+        self.assertEqual(self.missed_by(of(latency=histogram((60, 900), (9000, 100)))), [name + "alloc+free p99"])
+        self.assertEqual(self.missed_by(of(stall_ns=[2e5] * 3)), [name + "worst stall over the hiccups"])
+        self.assertEqual(self.missed_by(of(drain_over_ns=[2e5] * 3)), [name + "drain over"])
+
+    def test_touched_stacks_and_slow_pairs_are_missed(self):
+        self.assertEqual(self.missed_by(lambda content: content["touched"][1].update(touched=1)), ["enqueue: stacks touched"])
+
+        def slower(allocator, factor, **wanted):
+            def change(content):
+                for row in reach.pair_rows(content, allocator=allocator, **wanted):
+                    row["pair_ns"] = [ns * factor for ns in row["pair_ns"]]
+            return change
+        self.assertEqual(self.missed_by(slower("tcmalloc", 0.1)), ["bitmap: the same against tcmalloc"])
+        self.assertEqual(self.missed_by(slower("bitmap", 3, threads=2, pattern="lifo")),
+                         ["bitmap: two threads, last or first in first out", "bitmap: two threads against one"])
+        self.assertEqual(self.missed_by(slower("bitmap", 5, pattern="hot")),
+                         ["bitmap: allocate and free, hot, one thread", "bitmap: the same against tcmalloc"])
+
+    def test_outside_real_gos_range(self):
+        def change(content):
+            for row in content["drain"]:
+                if row["policy"] == "serial" and row["stacks"] == 102400 and row["order"] == "random":
+                    row["pause_ns"] = [ns * 8 for ns in row["pause_ns"]]
+                    row["chase_ns"] = [ns * 8 for ns in row["chase_ns"]]
+        self.assertEqual(self.missed_by(change), ["serial: outside real Go's range"])
+
+    def test_what_was_not_measured_has_no_verdict(self):
+        content = fixture()
+        del content["pairs"], content["touched"]
+        found = self.verdicts(content)
+        self.assertEqual(sum(verdict is None for verdict in found.values()), 6)
+        self.assertIn("no verdict", quick_run(content).page)
 
 
 class BadFileTest(unittest.TestCase):

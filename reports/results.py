@@ -20,6 +20,12 @@ def label(row):
     return f"{row['policy']}, {row['variant']}" if row["variant"] else row["policy"]
 
 
+def conditions(row):
+    """Under which conditions a drain was measured, in words."""
+    order = "random order" if row["order"] == "random" else "by address"
+    return f"{order}, {row['share']}, {row['cache']}{', aged' if row['aged'] else ', fresh'}"
+
+
 def matches(row, wanted):
     return all(row[name] == value for name, value in wanted.items())
 

@@ -41,6 +41,11 @@ def estimate(values):
     return Estimate(median(ordered), ordered[rank - 1], ordered[count - rank], True, count)
 
 
+def exactly(value, count):
+    """A count, not a sample: no more and no less."""
+    return Estimate(value, value, value, True, count)
+
+
 def interval_rank(count):
     """The largest k for which the k-th smallest to the k-th largest hold the median with at least 95 %."""
     rank, outside = 0, 0.0
@@ -100,6 +105,15 @@ def histogram_quantile(histogram, q):
         if seen >= q * histogram["count"] and count:
             return min(upper, histogram["max"])
     return None
+
+
+def histogram_estimate(histogram, q):
+    """Quantile q with the 95 % interval of its rank, as if the samples were independent; None if there are none."""
+    if not histogram["count"]:
+        return None
+    off = Z_95 * math.sqrt(q * (1 - q) / histogram["count"])
+    low, mid, high = (histogram_quantile(histogram, place) for place in (max(0, q - off), q, min(1, q + off)))
+    return Estimate(mid, low, high, True, histogram["count"])
 
 
 def histogram_curve(histogram):

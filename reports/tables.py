@@ -73,11 +73,16 @@ def verdict(mark, text):
     return Html(f'<span class="{mark}">{html(text)}</span>')
 
 
-def judged(estimate, low, high):
+def verdict_of(estimate, low, high):
     """Whether a median lies in low..high, and whether its range leaves that open."""
     inside = low <= estimate.mid <= high
     whole = low <= estimate.low and estimate.high <= high
     outside = estimate.high < low or estimate.low > high
     if inside:
-        return verdict("good", "met") if whole else verdict("unsure", "met, within noise")
-    return verdict("bad", "not met") if outside else verdict("unsure", "not met, within noise")
+        return "met" if whole else "met, within noise"
+    return "not met" if outside else "not met, within noise"
+
+
+def judged(estimate, low, high):
+    text = verdict_of(estimate, low, high)
+    return verdict({"met": "good", "not met": "bad"}.get(text, "unsure"), text)

@@ -1,6 +1,7 @@
 """The section of targets: what was to be reached, and whether this run reaches it."""
 
 import human
+import reach
 import results as find
 import stats
 import tables
@@ -13,7 +14,8 @@ CHASE_FROM = 65536
 
 
 def targets(results, _):
-    return Html(_hand_off_target(results) + _chase_target(results) + _go_target(results))
+    return Html(reach.table(results) + reach.after_table(results) + _hand_off_target(results) + _chase_target(results)
+                + _go_target(results))
 
 
 def _hand_off_target(results):
@@ -64,7 +66,7 @@ def _chase_target(results):
         pairs = stats.estimate(stats.ratios(row["pause_ns"], row["chase_ns"]))
         if row["stacks"] >= CHASE_FROM and pairs:
             estimates.append(pairs)
-            body.append([_shape(row), _conditions(row),
+            body.append([_shape(row), find.conditions(row),
                          with_range(pairs, human.ratio), pairs.count, tables.judged(pairs, *CHASE_TARGET)])
     if not body:
         return head + tables.missing("Serial was not measured with so many stacks in this run.")
@@ -76,11 +78,6 @@ def _chase_target(results):
 def _shape(row):
     text = f"{human.count(row['stacks'])} × {human.size(row['stack_bytes'])}"
     return text.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _conditions(row):
-    order = "random order" if row["order"] == "random" else "by address"
-    return f"{order}, {row['share']}, {row['cache']}{', aged' if row['aged'] else ', fresh'}"
 
 
 def _go_target(results):
