@@ -34,6 +34,8 @@ matplotlib.rcParams.update({
     "axes.facecolor": "none",
 })
 
+SERIES = "series:"
+
 # Only in a file of its own: inside the page the page's style decides.
 FILE_STYLE = ("<style>svg{color:#1b1f24;background:#fff}@media(prefers-color-scheme:dark)"
               "{svg{color:#e6e9ed;background:#15181c}}</style>")
@@ -91,6 +93,20 @@ def legend_below(fig, handles, columns=2):
                bbox_to_anchor=(0.5, 0.0), borderaxespad=0.1)
 
 
+def whole_decades(axis, values):
+    """The log y axis from the power of ten below all values to the one above, so that it has ticks."""
+    axis.set_ylim(10 ** math.floor(math.log10(min(values)) - 0.05), 10 ** math.ceil(math.log10(max(values)) + 0.05))
+
+
+def title(axis, text):
+    axis.set_title(text, fontsize=12, loc="left", pad=6)
+
+
+def series(label):
+    """The mark of what belongs to one policy; the page shows and hides it by that."""
+    return f"{SERIES}{label}"
+
+
 def line_handle(style, name, **options):
     return Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=name, **options)
 
@@ -122,6 +138,7 @@ def _for_page(svg, name, title):
     svg = svg[svg.index("<svg"):]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(rf'\bid="{SERIES}([^"]*)"', r'data-series="\1"', svg)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'xlink:href="#', f'href="#{name}-', svg)
     svg = svg.replace("url(#", f"url(#{name}-")

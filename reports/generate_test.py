@@ -19,12 +19,13 @@ import generate
 import go_data
 import human
 import reach
+import regimes
 import results as find
 import schema
 import stats
 
-GRAPH_NAMES = ("pause", "per-stack", "pause-split", "latency", "held", "survival")
-SECTION_NAMES = ("short", "question", "policies", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "notes",
+GRAPH_NAMES = ("pause", "per-stack", "pause-split", "latency", "pareto", "held", "survival")
+SECTION_NAMES = ("short", "question", "policies", "regimes", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "notes",
                  "reproduce")
 
 
@@ -468,6 +469,50 @@ class ReachTest(unittest.TestCase):
         found = self.verdicts(content)
         self.assertEqual(sum(verdict is None for verdict in found.values()), 6)
         self.assertIn("no verdict", quick_run(content).page)
+
+
+class RegimesTest(unittest.TestCase):
+    @staticmethod
+    def rows(*figures):
+        """Rows of one shape: (policy, n, pause)."""
+        return [drain_row(policy, "", stacks, pause) for policy, stacks, pause in figures]
+
+    def stretches(self, *figures, resolution=0):
+        found = regimes.stretches(self.rows(*figures), regimes.DRAIN_MEASURES[0], resolution)
+        return [(one.stacks, one.winners) for one in found]
+
+    def test_the_winner_changes_where_it_does(self):
+        self.assertEqual(self.stretches(("a", 16, 10.0), ("b", 16, 20.0), ("a", 64, 50.0), ("b", 64, 80.0),
+                                        ("a", 256, 900.0), ("b", 256, 90.0)), [(16, ("a",)), (256, ("b",))])
+
+    def test_who_can_not_be_told_apart_shares(self):
+        self.assertEqual(self.stretches(("a", 16, 100.0), ("b", 16, 101.0)), [(16, ("a", "b"))])
+        self.assertEqual(self.stretches(("a", 16, 100.0), ("b", 16, 130.0)), [(16, ("a",))])
+        self.assertEqual(self.stretches(("a", 16, 100.0), ("b", 16, 130.0), resolution=40), [(16, ("a", "b"))])
+
+    def test_few_samples_must_not_overlap(self):
+        self.assertTrue(regimes.told_apart([1, 2, 3], [4, 5, 6], 0))
+        self.assertFalse(regimes.told_apart([1, 2, 4.5], [4, 5, 6], 0))
+
+    def test_who_was_not_measured_does_not_lose(self):
+        self.assertEqual(self.stretches(("a", 16, 10.0), ("b", 16, 20.0), ("b", 64, 80.0)), [(16, ("a",))])
+
+    def test_the_control_does_not_compete(self):
+        page = quick_run(fixture()).page
+        table = page[page.index('<section id="regimes">'):page.index('<section id="graphs">')]
+        self.assertIn("bitmap", table)
+        self.assertNotIn("immediate", table.replace("(immediate)", ""))
+
+    def test_byte_seconds(self):
+        self.assertEqual(find.held_byte_seconds({"held": [[0, 0], [1e9, 10], [3e9, 4], [4e9, 0]]}), 24)
+
+    def test_front(self):
+        import graphs
+        def row(pause, stall):
+            return {"splits": [{"drain_ns": pause}], "stall_ns": [stall]}
+        fast, calm, beaten, noisy = row(1, 100), row(50, 10), row(60, 110), row(70, 4)
+        self.assertEqual(graphs.front([fast, calm, beaten, noisy]), [fast, calm, noisy])
+        self.assertEqual(graphs.front([fast, calm, beaten, noisy], noise=10), [fast, calm], "4 is no better than 10 is")
 
 
 class BadFileTest(unittest.TestCase):

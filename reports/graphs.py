@@ -290,6 +290,98 @@ def say_latency(results):
     return text + "."
 
 
+# ---- pause against stall ----
+
+PARETO_GROUPS = 3
+
+
+def _pareto_groups(results):
+    """The largest numbers of stacks with one marker, each ((stacks, …), rows that stall was measured of)."""
+    groups = [(key, [row for row in rows if row["stall_ns"]])
+              for key, rows in find.pause_groups(results, oversubscribed=False)]
+    return [(key, rows) for key, rows in groups if len(rows) > 1][-PARETO_GROUPS:]
+
+
+def _corner(row):
+    """(pause, worst stall), medians; a clock tick at least, for the log axes."""
+    return max(1, stats.median(find.split_values(row, "drain_ns"))), max(1, stats.median(row["stall_ns"]))
+
+
+def front(rows, noise=0.0):
+    """Rows that no other beats at the pause and at the stall both; stalls below the noise are equal."""
+    points = [(pause, max(stall, noise)) for pause, stall in map(_corner, rows)]
+    return [row for row, (pause, stall) in zip(rows, points)
+            if not any(p <= pause and s <= stall and (p, s) != (pause, stall) for p, s in points)]
+
+
+def _hiccup_floor(rows):
+    """The machine's own worst stall, the median of the cycles; 0 where it was not watched."""
+    values = [value for row in rows for value in row.get("hiccup_ns", ())]
+    return stats.median(values) if values else 0
+
+
+def draw_pareto(results):
+    groups = _pareto_groups(results)
+    if not groups:
+        return None
+    fig, axes = drawing.figure(3.4 * len(groups) + 0.6, panels=len(groups), squeeze=False, sharex=True, sharey=True)
+    styles = drawing.styles_of(find.labels(results))
+    largest = max((find.held_byte_seconds(row) for _, rows in groups for row in rows), default=0) or 1
+    for axis, (key, rows) in zip(axes[:, 0], groups):
+        _draw_corners(axis, rows, styles, largest)
+        drawing.title(axis, f"{human.count(key[0])} stacks of {human.size(key[1])}")
+        axis.set_ylabel("worst stall after")
+    drawing.whole_decades(axes[0, 0], [stall for _, rows in groups for stall in [_hiccup_floor(rows) or 1e5,
+                                                                                 *(_corner(row)[1] for row in rows)]])
+    axes[-1, 0].set_xlabel("the drain's part of the pause")
+    shown = {find.label(row) for _, rows in groups for row in rows}
+    handles = [Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=name)
+               for name, style in styles.items() if name in shown]
+    handles.append(Line2D([], [], color=drawing.INK, linestyle="--", label="the machine's own stalls"))
+    handles.append(Line2D([], [], color=drawing.INK, linestyle="", marker="o", fillstyle="none", markersize=11,
+                          label="area: held byte-seconds"))
+    drawing.legend_below(fig, handles)
+    return fig
+
+
+def _draw_corners(axis, rows, styles, largest):
+    for row in rows:
+        style = styles[find.label(row)]
+        pause, stall = _corner(row)
+        area = 2200 * find.held_byte_seconds(row) / largest
+        axis.scatter([pause], [stall], s=[area], color=style.colour, alpha=0.28, linewidths=0,
+                     gid=drawing.series(find.label(row)))
+        axis.plot([pause], [stall], color=style.colour, marker=style.marker, linestyle="",
+                  gid=drawing.series(find.label(row)))
+    floor = _hiccup_floor(rows)
+    if floor:
+        axis.axhline(floor, color=drawing.INK, linestyle="--", linewidth=1.2)
+    drawing.time_axis(axis, "x")
+    drawing.time_axis(axis)
+    axis.margins(0.12)
+
+
+def say_pareto(results):
+    groups = _pareto_groups(results)
+    if not groups:
+        return "Fewer than two policies were measured with mutators."
+    key, rows = groups[-1]
+    rows = [row for row in rows if not find.is_control(row)]
+    noise = _hiccup_floor(rows)
+    best = front(rows, noise)
+    names = [find.label(row) for row in best]
+    behind = [row for row in rows if row not in best]
+    text = (f"At {human.count(key[0])} stacks of {human.size(key[1])}, {', '.join(names)} "
+            f"{'is' if len(names) == 1 else 'are'} beaten by no other sound policy in pause and stall together")
+    if behind:
+        worst = max(behind, key=find.held_byte_seconds)
+        text += (f"; {find.label(worst)} is beaten, and holds {human.size(find.held_byte_seconds(worst))}·s back, against "
+                 f"{human.size(min(find.held_byte_seconds(row) for row in best))}·s at best")
+    if noise:
+        text += f". Below {human.time(noise)} (dashed) a stall is the machine's, not the policy's"
+    return text + "."
+
+
 # ---- held bytes ----
 
 def draw_held(results):
@@ -399,6 +491,7 @@ GRAPHS = (
     Graph("per-stack", "Serial: the time of one stack", draw_per_stack, say_per_stack),
     Graph("pause-split", "Where one pause goes", draw_split, say_split),
     Graph("latency", "What the mutators feel after the restart", draw_latency, say_latency),
+    Graph("pareto", "The trade: pause against stall after the restart", draw_pareto, say_pareto),
     Graph("held", "Bytes held back from reuse", draw_held, say_held),
     Graph("survival", "How long planted defects survive", draw_survival, say_survival),
 )

@@ -105,6 +105,12 @@ def held_most(row):
     return max((size for _, size in row["held"]), default=0)
 
 
+def held_byte_seconds(row):
+    """The area under the curve of held bytes: how much is held back for how long, over one cycle."""
+    area = sum(size * (until - when) for (when, size), (until, _) in zip(row["held"], row["held"][1:]))
+    return area / 1e9
+
+
 def still_held(row):
     """Not everything was freed when the watch after the restart ended."""
     return bool(row["held"]) and row["held"][-1][1] > 0

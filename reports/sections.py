@@ -4,6 +4,8 @@ import shlex
 from typing import Callable, NamedTuple
 
 import human
+import reach
+import regimes
 import results as find
 import stats
 import tables
@@ -48,7 +50,8 @@ def absent_parts(results):
 
 
 def in_short(results, _):
-    return tables.items([_correctness(results), *_cost(results)])
+    return tables.items([_correctness(results), *_cost(results), *regimes.recommendations(results),
+                         reach.summary(results)])
 
 
 def _correctness(results):
@@ -369,6 +372,7 @@ SECTIONS = (
     Section("short", "In short", in_short),
     Section("question", "The question", question),
     Section("policies", "Pause, stall, CPU and held bytes by policy", policies),
+    Section("regimes", "Which policy wins on what, from which n on", regimes.regimes),
     Section("graphs", "Graphs", graphs),
     Section("targets", "Targets", targets.targets),
     Section("fuzzing", "Fuzzing", fuzzing),

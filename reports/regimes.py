@@ -1,0 +1,174 @@
+"""The table of regimes: which policy wins on what, from which n on, by stack size, order and fragmentation.
+
+Only sound policies compete. Two that can't be told apart share the win: their samples differ by no more than the clock's
+resolution, or Mann and Whitney's test (where there are enough; else their ranges) leaves open which is less.
+"""
+
+from typing import Callable, NamedTuple
+
+import human
+import results as find
+import stats
+import survival
+import tables
+from tables import Html
+
+SIGNIFICANT = 0.05
+ENOUGH = 4  # samples a side for a test; with fewer the ranges must not touch
+NAMED = 3  # winners named in a cell, at most
+
+
+class Measure(NamedTuple):
+    title: str
+    samples: Callable  # row -> values, the less the better
+    shown: Callable  # a value -> text
+
+
+DRAIN_MEASURES = (
+    Measure("pause", lambda row: row["pause_ns"], human.time),
+    Measure("CPU: enqueue, pause and after", lambda row: _sums(row), human.time),
+    Measure("held at the end of the mark", lambda row: [row["held_bytes"]], human.size),
+)
+PAUSE_MEASURES = (
+    Measure("pause: the drain's part", lambda row: find.split_values(row, "drain_ns"), human.time),
+    Measure("worst stall after the restart", lambda row: row["stall_ns"], human.time),
+    Measure("held byte-seconds", lambda row: [find.held_byte_seconds(row)], lambda value: f"{human.size(value)}·s"),
+    Measure("CPU of the drain", lambda row: row["drain_cpu_ns"], human.time),
+)
+
+
+def _sums(row):
+    return [sum(parts) for parts in zip(row["enqueue_ns"], row["pause_ns"], row["after_ns"])]
+
+
+class Stretch(NamedTuple):
+    """From `stacks` on (up to the next stretch) these win; the value is the best's, there."""
+    stacks: int
+    winners: tuple
+    value: float
+
+
+def told_apart(first, second, resolution):
+    """Whether the first samples are less than the second, beyond doubt."""
+    if stats.median(second) - stats.median(first) <= resolution:
+        return False
+    if min(len(first), len(second)) < ENOUGH:
+        return max(first) < min(second)
+    return survival.mann_whitney(first, second) < SIGNIFICANT
+
+
+def winners(rows, measure, resolution):
+    """(labels of those that share the win, the best's median) among the rows of one shape and n."""
+    samples = {find.label(row): measure.samples(row) for row in rows}
+    samples = {name: values for name, values in samples.items() if values}
+    if not samples:
+        return (), None
+    best = min(samples, key=lambda name: stats.median(samples[name]))
+    shared = [name for name, values in samples.items()
+              if name == best or not told_apart(samples[best], values, resolution)]
+    return tuple(sorted(shared, key=lambda name: stats.median(samples[name]))), stats.median(samples[best])
+
+
+def stretches(rows, measure, resolution):
+    """The stretches of n in which the same ones win, ascending. Order among equals does not begin a new stretch."""
+    found = []
+    policies = {row["policy"] for row in rows}
+    for stacks in sorted({row["stacks"] for row in rows}):
+        if {row["policy"] for row in rows if row["stacks"] == stacks} != policies:
+            continue  # who was not measured there can't have lost
+        names, value = winners([row for row in rows if row["stacks"] == stacks], measure, resolution)
+        if names and (not found or set(found[-1].winners) != set(names)):
+            found.append(Stretch(stacks, names, value))
+    return found
+
+
+def _competing(rows):
+    return [row for row in rows if not find.is_control(row)]
+
+
+def drain_shapes(results):
+    """((bytes, order, share), rows) of the drain study, cold caches; only where somebody competes with somebody."""
+    shapes = {}
+    for row in _competing(find.drain_rows(results, cache="cold")):
+        shapes.setdefault((row["stack_bytes"], row["order"], row["share"]), []).append(row)
+    return [(key, rows) for key, rows in sorted(shapes.items(), key=_shape_order)
+            if len({find.label(row) for row in rows}) > 1]
+
+
+def _shape_order(shape):
+    (size, order, share), _ = shape
+    return order != "random", share != "all", size
+
+
+def regimes(results, _):
+    resolution = resolution_of(results)
+    body = []
+    for (size, order, share), rows in drain_shapes(results):
+        shape = f"{human.size(size)}, {'random' if order == 'random' else 'by address'}, {share} shrunk"
+        body.append([shape, *(_cell(stretches(rows, measure, resolution), measure) for measure in DRAIN_MEASURES)])
+    text = Html()
+    if body:
+        headers = ("stacks", *(measure.title for measure in DRAIN_MEASURES))
+        text += Html("<h3>One drain, no mutator beside it</h3>") + tables.table(headers, body, texts=4)
+    text += _with_mutators(results, resolution)
+    if not body and "<table" not in text:
+        return tables.missing("Fewer than two policies were measured in this run.")
+    return text + tables.paragraph(
+        f"“From n” is where these begin to win and goes on until the next line; the figure is the winner's there. Those "
+        f"who share a win differ by no more than {human.time(resolution)} (what the clock can tell apart) or can't be told "
+        f"apart at {human.percent(SIGNIFICANT)} by Mann and Whitney's test. The control ({find.FLOOR}) does not compete: it "
+        "frees too early.", "note")
+
+
+def _with_mutators(results, resolution):
+    by_size = {}
+    for (stacks, size, mutators, markers), rows in find.pause_groups(results, oversubscribed=False):
+        by_size.setdefault((size, mutators, markers), []).extend(_competing(rows))
+    body = []
+    for (size, mutators, markers), rows in sorted(by_size.items()):
+        if len({find.label(row) for row in rows}) < 2:
+            continue
+        shape = f"{human.size(size)}, all shrunk, {mutators} mutator{'s' * (mutators > 1)}"
+        body.append([shape, *(_cell(stretches(rows, measure, resolution), measure) for measure in PAUSE_MEASURES)])
+    if not body:
+        return Html("")
+    headers = ("stacks", *(measure.title for measure in PAUSE_MEASURES))
+    return Html("<h3>Whole cycles, mutators after the restart</h3>") + tables.table(headers, body, texts=5)
+
+
+def _cell(found, measure):
+    lines = []
+    for stretch in found:
+        names = list(stretch.winners)
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        lines.append(f"<b>from {human.count(stretch.stacks)}</b> {tables.html(', '.join(names[:NAMED]) + more)} "
+                     f"<small>{tables.html(measure.shown(stretch.value))}</small>")
+    return Html('<div class="regime">' + "<br>".join(lines) + "</div>") if lines else "–"
+
+
+def resolution_of(results):
+    """What one reading of the clock can't tell apart, in ns."""
+    context = results["context"]
+    return 2 * (context["clock_overhead_ns"] + context["clock_step_ns"])
+
+
+# ---- which policy for whom ----
+
+def recommendations(results):
+    """Texts: for each thing that somebody may want least of, who has least of it at the largest n that was measured."""
+    groups = [(key, _competing(rows)) for key, rows in find.pause_groups(results, oversubscribed=False)]
+    groups = [(key, rows) for key, rows in groups if len(rows) > 1]
+    if not groups:
+        return []
+    resolution = resolution_of(results)
+    key, rows = max(groups, key=lambda group: (len({find.label(row) for row in group[1]}) > 2, group[0][0]))
+    texts = []
+    for who, measure in zip(("the shortest pause", "the least stall after it", "memory back soonest", "the least CPU"),
+                            PAUSE_MEASURES):
+        names, value = winners(rows, measure, resolution)
+        loser = max(rows, key=lambda row: stats.median(measure.samples(row)))
+        worst = stats.median(measure.samples(loser))
+        texts.append(f"For {who} at {human.count(key[0])} stacks of {human.size(key[1])}: {', '.join(names[:NAMED])}"
+                     f"{' and others' if len(names) > NAMED else ''} ({measure.shown(value)}; {find.label(loser)} has "
+                     f"{measure.shown(worst)}).")
+    return texts
