@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import json
+import random
 import re
 import sys
 import tempfile
@@ -15,6 +16,7 @@ sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import compare
 import generate
 import go_data
 import human
@@ -513,6 +515,103 @@ class RegimesTest(unittest.TestCase):
         fast, calm, beaten, noisy = row(1, 100), row(50, 10), row(60, 110), row(70, 4)
         self.assertEqual(graphs.front([fast, calm, beaten, noisy]), [fast, calm, noisy])
         self.assertEqual(graphs.front([fast, calm, beaten, noisy], noise=10), [fast, calm], "4 is no better than 10 is")
+
+
+class CompareTest(unittest.TestCase):
+    """Two runs made of noise; then one of them with one thing changed."""
+
+    @staticmethod
+    def run_of_noise(seed, samples=7):
+        chance = random.Random(seed)
+
+        def noisy(value, spread=0.06):
+            return [value * chance.lognormvariate(0, spread) for _ in range(samples)]
+        content = fixture()
+        content["drain"] = [drain_row(policy, "", 2**n, 0, stack_bytes=size, pause_ns=noisy(100.0 * 2**n),
+                                      after_ns=noisy(50.0 * 2**n), enqueue_ns=noisy(5.0 * 2**n), chase_ns=noisy(100.0 * 2**n))
+                            for policy in "abc" for n in range(8, 20, 2) for size in (2048, 4096)]
+        content["instructions"] = [{"policy": "a", "stack_bytes": 4096, "step": "retire", "instructions": 100.0,
+                                    "d1_misses": 1.0, "ll_misses": 0.1}]
+        return content
+
+    @staticmethod
+    def changes(old, new):
+        return [(one.measure.name, one.name, one.change) for one in compare.compare(old, new) if one.change]
+
+    def test_two_runs_of_one_thing_do_not_differ(self):
+        old, new = self.run_of_noise(1), self.run_of_noise(2)
+        found = compare.compare(old, new)
+        self.assertGreater(len(found), 100)
+        self.assertEqual([one for one in found if one.change], [])
+
+    def test_a_made_up_regression_is_flagged_and_nothing_else(self):
+        old, new = self.run_of_noise(1), self.run_of_noise(2)
+        row = new["drain"][17]
+        row["pause_ns"] = [ns * 1.6 for ns in row["pause_ns"]]
+        self.assertEqual([(name, way) for name, _, way in self.changes(old, new)], [("pause_ns", "worse")])
+        self.assertEqual([(name, way) for name, _, way in self.changes(new, old)], [("pause_ns", "better")])
+
+    def test_a_slower_machine_is_no_regression(self):
+        old, new = self.run_of_noise(1), self.run_of_noise(2)
+        for row in new["drain"]:
+            for name in ("pause_ns", "chase_ns"):
+                row[name] = [ns * 1.5 for ns in row[name]]
+        self.assertEqual(self.changes(old, new), [])
+
+    def test_few_samples_must_be_apart(self):
+        old, new = self.run_of_noise(1, samples=3), self.run_of_noise(2, samples=3)
+        self.assertEqual(self.changes(old, new), [])
+        new["drain"][5]["after_ns"] = [ns * 2 for ns in new["drain"][5]["after_ns"]]
+        self.assertEqual([way for *_, way in self.changes(old, new)], ["worse"])
+
+    def test_a_tick_of_the_clock_is_no_regression(self):
+        old, new = self.run_of_noise(1), self.run_of_noise(2)
+        old["drain"][0]["pause_ns"], new["drain"][0]["pause_ns"] = [20.0] * 7, [40.0] * 7
+        self.assertEqual(self.changes(old, new), [])
+
+    def test_a_stall_of_the_machine_is_no_regression(self):
+        old, new = self.run_of_noise(1), self.run_of_noise(2)
+        old["pause"][2]["stall_ns"], new["pause"][2]["stall_ns"] = [1e4] * 7, [3.9e4] * 7
+        self.assertEqual(self.changes(old, new), [])
+        new["pause"][2]["stall_ns"] = [5e5] * 7
+        self.assertEqual([name for name, *_ in self.changes(old, new)], ["stall_ns"])
+
+    def test_counted_instructions_have_no_noise(self):
+        old, new = self.run_of_noise(1), self.run_of_noise(2)
+        new["instructions"][0]["instructions"] = 103.0
+        self.assertEqual(self.changes(old, new), [("instructions", "a 4 KiB retire", "worse")])
+
+    def run_main(self, *contents, flags=()):
+        out, errors = io.StringIO(), io.StringIO()
+        with tempfile.TemporaryDirectory() as folder:
+            paths = []
+            for index, content in enumerate(contents):
+                paths.append(Path(folder) / f"{index}.json")
+                paths[-1].write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+                status = compare.main([*map(str, paths), *flags])
+        return status, out.getvalue(), errors.getvalue()
+
+    def test_exit_codes(self):
+        old, new = self.run_of_noise(1), self.run_of_noise(2)
+        status, out, _ = self.run_main(old, new)
+        self.assertEqual(status, 0)
+        self.assertRegex(out, r"0 worse, 0 better")
+        new["drain"][17]["after_ns"] = [ns * 3 for ns in new["drain"][17]["after_ns"]]
+        status, out, _ = self.run_main(old, new)
+        self.assertEqual(status, 1)
+        self.assertRegex(out, r"worse +after_ns +b .*[23]\.\d+×")
+        self.assertEqual(self.run_main(new, old)[0], 0, "faster is fine")
+        status, out, _ = self.run_main(old, new, flags=["--json"])
+        self.assertEqual((status, sum(one["change"] == "worse" for one in json.loads(out))), (1, 1))
+
+    def test_bad_input(self):
+        status, out, errors = self.run_main(fixture(), "{")
+        self.assertEqual((status, out), (2, ""))
+        self.assertRegex(errors, r"^compare: \S+1\.json: not JSON: ")
+        self.assertEqual(self.run_main(fixture(), fixture(), flags=["--threshold", "0"])[0], 2)
+        bare = {name: fixture()[name] for name in ("schema", "version", "context")}
+        self.assertEqual(self.run_main(fixture(), bare)[0], 2)
 
 
 class BadFileTest(unittest.TestCase):

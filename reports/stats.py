@@ -1,6 +1,7 @@
 """Statistics of a report: medians with their intervals, ratios per pair, a line through points, latency histograms."""
 
 import math
+import random
 from typing import NamedTuple
 
 MIN_FOR_INTERVAL = 6  # below this, not even minimum to maximum holds the median with 95 %
@@ -59,6 +60,21 @@ def interval_rank(count):
 def ratios(numerators, denominators):
     """A ratio per pair, of pairs with a denominator."""
     return [a / b for a, b in zip(numerators, denominators) if b]
+
+
+def bootstrap_ratio(numerators, denominators, resamples=1000):
+    """The ratio of two medians with its 95 % percentile bootstrap interval; the same for the same values."""
+    bottom = median(denominators)
+    middle = median(numerators) / bottom if bottom else math.inf if median(numerators) else 1.0
+    if bottom == 0:
+        return Estimate(middle, middle, middle, False, len(denominators))
+    chance = random.Random(1)
+    drawn = []
+    for _ in range(resamples):
+        below = median(chance.choices(denominators, k=len(denominators)))
+        if below:
+            drawn.append(median(chance.choices(numerators, k=len(numerators))) / below)
+    return Estimate(middle, percentile(drawn, 0.025), percentile(drawn, 0.975), True, min(len(numerators), len(denominators)))
 
 
 def differences(first, second):
