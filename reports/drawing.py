@@ -4,6 +4,7 @@ A graph is drawn once, in one ink for text and axes that no line uses. In the SV
 the page's (or, in a file of its own, the system's) light or dark mode colours it; in the PNG it is nearly black.
 """
 
+import csv
 import io
 import math
 import re
@@ -114,8 +115,10 @@ def line_handle(style, name, **options):
 # ---- files ----
 
 def save(fig, directory, name, title):
-    """Writes NAME.svg and NAME.png with the title above; returns the SVG, without one, for inside the page."""
+    """Writes NAME.svg and NAME.png with the title above, and NAME.csv; returns the SVG, without a title, for the page."""
     inline = _svg(fig)
+    with open(directory / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("panel", "series", "x", "y"), *data_of(fig)])
     fig.suptitle(title, y=1.0, va="bottom", fontsize=14)
     (directory / f"{name}.svg").write_text(_for_file(_svg(fig)), encoding="utf-8")
     fig.savefig(directory / f"{name}.png", dpi=150, facecolor="white", bbox_inches="tight", pad_inches=0.1)
@@ -123,10 +126,32 @@ def save(fig, directory, name, title):
     return _for_page(inline, name, title)
 
 
+def data_of(fig):
+    """What a figure draws, as rows: (panel, series, x, y) of lines and points, of a bar (…, its end, its place)."""
+    for number, axis in enumerate(fig.axes):
+        panel = axis.get_title(loc="left") or axis.get_xlabel() or str(number)
+        names = {tick.get_position()[1]: tick.get_text() for tick in axis.get_yticklabels() if tick.get_text()}
+        for line in axis.lines:
+            x, y = line.get_data(orig=False)
+            for one in zip(x, y):
+                yield panel, _series_of(line), f"{float(one[0]):.9g}", f"{float(one[1]):.9g}"
+        for bars in axis.containers:
+            for bar in getattr(bars, "patches", ()):
+                place = bar.get_y() + bar.get_height() / 2
+                yield panel, _series_of(bar), f"{bar.get_x() + bar.get_width():.9g}", names.get(round(place), f"{place:.9g}")
+
+
+def _series_of(artist):
+    name = artist.get_gid() or artist.get_label()
+    return "" if name.startswith("_") else name.removeprefix(SERIES)
+
+
 def _svg(fig):
     text = io.StringIO()
     fig.savefig(text, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.06, metadata={"Date": None})
-    return text.getvalue().replace(INK, "currentColor")
+    # Parts of one policy share an id in matplotlib's output; an attribute may be shared.
+    marked = re.sub(rf'\bid="{SERIES}([^"]*)"', r'data-series="\1"', text.getvalue())
+    return marked.replace(INK, "currentColor")
 
 
 def _for_file(svg):
@@ -138,7 +163,6 @@ def _for_page(svg, name, title):
     svg = svg[svg.index("<svg"):]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(rf'\bid="{SERIES}([^"]*)"', r'data-series="\1"', svg)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'xlink:href="#', f'href="#{name}-', svg)
     svg = svg.replace("url(#", f"url(#{name}-")

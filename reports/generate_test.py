@@ -26,7 +26,9 @@ import results as find
 import schema
 import stats
 
-GRAPH_NAMES = ("pause", "per-stack", "pause-split", "latency", "pareto", "held", "survival")
+GRAPH_NAMES = ("pause", "pareto", "per-stack", "pause-split", "latency", "mmu", "held", "timeline", "throughput", "noise",
+               "instructions", "survival")
+KINDS = ("svg", "png", "csv")
 SECTION_NAMES = ("short", "question", "policies", "regimes", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "notes",
                  "reproduce")
 
@@ -95,6 +97,12 @@ def pairs():
     return rows
 
 
+def timeline_row(policy, states):
+    phases = ("running", "mark", "drained", "after")
+    return {"policy": policy, "variant": "", "stacks": 64, "stack_bytes": 8192, "offsets": [0, 32768, 65536],
+            "moments": [{"ns": 1e4 * place, "phase": phase} for place, phase in enumerate(phases)], "states": states}
+
+
 def after_row(policy, variant="", **other):
     return pause_row(policy, variant, 200.0, 5e4, stacks=262144, **other)
 
@@ -130,6 +138,10 @@ def fixture():
             "touched": [{"policy": policy, "stacks": 4096, "stack_bytes": 4096, "touched": touched}
                         for policy, touched in (("serial", 4096), ("sorted-batch", 0), ("bitmap", 0))],
             "pairs": pairs(),
+            "timeline": [timeline_row("immediate", ["SSS", "SFS", "FF-", "FFR"]), timeline_row("serial", ["SSS", "SSS", "FFF", "FRF"])],
+            "instructions": [{"policy": policy, "stack_bytes": 4096, "step": step, "instructions": count, "d1_misses": count / 60,
+                              "ll_misses": 0.0} for policy, count in (("serial", 190.0), ("bitmap", 0.5))
+                             for step in ("retire", "end_mark", "drain", "pair")],
             "hiccup": {"latency": histogram((30, 9990), (50000, 10)), "seconds": 2.0},
             "noise": {"aa_ratio": [0.98, 1.0, 1.01, 1.02, 0.99, 1.0, 1.03], "what": "serial twice"},
             "defects": [defect_row("a-bug", "empty", 0.2), defect_row("a-bug", "empty", 0.4), defect_row("b-bug", "empty", 60.0, False),
@@ -286,12 +298,13 @@ class ReportTest(unittest.TestCase):
 
     def test_files(self):
         self.assertEqual(self.run_of_all.status, 0, self.run_of_all.errors)
-        expected = {"index.html", *(f"{name}.{kind}" for name in GRAPH_NAMES for kind in ("svg", "png"))}
+        expected = {"index.html", *(f"{name}.{kind}" for name in GRAPH_NAMES for kind in KINDS)}
         self.assertEqual(set(self.run_of_all.files), expected)
         for name in GRAPH_NAMES:
             self.assertTrue(self.run_of_all.files[f"{name}.png"].startswith(b"\x89PNG"), name)
             self.assertGreater(len(self.run_of_all.files[f"{name}.png"]), 5000, name)
             self.assertIn(b"currentColor", self.run_of_all.files[f"{name}.svg"], name)
+            self.assertRegex(self.run_of_all.files[f"{name}.csv"].decode(), r"^panel,series,x,y\n([^\n]+\n){2,}$", name)
 
     def test_page_needs_nothing_else(self):
         page = self.run_of_all.page
@@ -299,7 +312,7 @@ class ReportTest(unittest.TestCase):
         self.assertNotIn("<script", page)
         self.assertNotIn("<link", page)
         addresses = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
-        self.assertEqual(set(addresses), {f"{name}.{kind}" for name in GRAPH_NAMES for kind in ("svg", "png")})
+        self.assertEqual(set(addresses), {f"{name}.{kind}" for name in GRAPH_NAMES for kind in KINDS})
         self.assertIn("prefers-color-scheme: dark", page)
 
     def test_ids_are_unique_and_references_lead_somewhere(self):
@@ -336,7 +349,8 @@ class ReportTest(unittest.TestCase):
         self.assertIn("FOUND: policy_fuzzer, serial: C1 freed <twice>", run.printed)
 
     def test_each_section_may_be_missing_or_empty(self):
-        for name in ("drain", "pause", "hiccup", "noise", "fuzz", "defects", "replay", "go"):
+        for name in ("drain", "pause", "hiccup", "noise", "fuzz", "defects", "replay", "go", "timeline", "touched", "pairs",
+                     "instructions"):
             with self.subTest(name):
                 content = fixture()
                 del content[name]
@@ -471,6 +485,79 @@ class ReachTest(unittest.TestCase):
         found = self.verdicts(content)
         self.assertEqual(sum(verdict is None for verdict in found.values()), 6)
         self.assertIn("no verdict", quick_run(content).page)
+
+
+class GraphTest(unittest.TestCase):
+    def figure(self, name, content=None):
+        """(what the graph's data are, its sentence)"""
+        import drawing
+        import graphs
+        graph = next(one for one in graphs.GRAPHS if one.name == name)
+        content = content or fixture()
+        figure = graph.draw(content)
+        self.addCleanup(drawing.pyplot.close, figure)
+        return [tuple(row) for row in drawing.data_of(figure)], graph.sentence(content)
+
+    def test_the_data_are_what_was_measured(self):
+        data, _ = self.figure("pause")
+        self.assertIn(("serial", "1048576", "125829120"), [row[1:] for row in data])
+        self.assertIn(("bitmap", "1024", "30"), [row[1:] for row in data])
+
+    def test_every_number_of_stacks_has_its_panel(self):
+        for name in ("latency", "held", "pareto", "mmu", "pause-split"):
+            panels = {row[0].split(":")[0] for row in self.figure(name)[0]}
+            self.assertIn("1 Ki stacks of 8 KiB", panels, name)
+            if name != "pareto":  # of the other there is one policy in the fixture
+                self.assertIn("256 Ki stacks of 8 KiB", panels, name)
+
+    def test_utilisation(self):
+        import graphs_cycle
+        stalls = [(0.0, 100.0), (150.0, 50.0)]
+        found = graphs_cycle.utilisation(stalls, 1000.0, [10.0, 100.0, 200.0, 400.0, 1000.0])
+        self.assertEqual([round(float(value), 6) for value in found], [0, 0, 0.25, 0.625, 0.85])
+        before = graphs_cycle.utilisation(stalls, 250.0, [500.0])
+        self.assertAlmostEqual(float(before[0]), 0.7, msg="what is longer than the watch reaches back")
+
+    def test_utilisation_is_what_trying_every_window_finds(self):
+        import graphs_cycle
+        chance = random.Random(3)
+        for _ in range(20):
+            edges = sorted(chance.sample(range(300), 12))
+            stalls = [(begin, end - begin) for begin, end in zip(edges[::2], edges[1::2])]
+            busy = [any(begin <= at < begin + length for begin, length in stalls) for at in range(300)]
+            for window in (7, 40, 111):
+                worst = max(sum(busy[at:at + window]) for at in range(300 - window + 1))
+                self.assertAlmostEqual(float(graphs_cycle.utilisation(stalls, 300, [window])[0]), 1 - worst / window)
+
+    def test_spans_freed_in_the_mark_are_told(self):
+        import graphs_cycle
+        rows = fixture()["timeline"]
+        self.assertEqual([graphs_cycle.freed_in_mark(row) for row in rows], [1, 0])
+        sentence = self.figure("timeline")[1]
+        self.assertIn("immediate 1 of 3", sentence)
+        self.assertIn("Under serial none", sentence)
+
+    def test_more_pairs_resolve_more(self):
+        import graphs_cost
+        chance = random.Random(5)
+        ratios = [chance.lognormvariate(0, 0.1) for _ in range(60)]
+        self.assertGreater(graphs_cost.resolvable(ratios, 1), 2 * graphs_cost.resolvable(ratios, 50))
+        self.assertEqual(graphs_cost.resolvable([1.0] * 9, 5), 0)
+
+    def test_throughput_counts_all_threads(self):
+        data, sentence = self.figure("throughput")
+        self.assertIn(("hot", "bitmap", "1", "500000000"), data)
+        self.assertIn(("hot", "tcmalloc", "2", "250000000"), data)
+        self.assertIn("bitmap 2.00× as many as tcmalloc", sentence)
+
+    def test_instructions_name_the_cheapest(self):
+        sentence = self.figure("instructions")[1]
+        self.assertRegex(sentence, r"serial executes 190 instructions .* bitmap 0.50 and")
+
+    def test_policies_can_be_told_apart_in_the_pages_svg(self):
+        page = Run(fixture()).page
+        graph = page[page.index('id="graph-pause"'):page.index('id="graph-pareto"')]
+        self.assertIn('data-series="after-restart, whole"', graph)
 
 
 class RegimesTest(unittest.TestCase):

@@ -8,6 +8,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 import drawing
+import graphs_cost
+import graphs_cycle
 import human
 import results as find
 import stats
@@ -41,11 +43,16 @@ def draw_pause(results):
     for name, style in drawing.styles_of(find.labels(results)).items():
         points = [(row["stacks"], stats.median(row["pause_ns"])) for row in rows if find.label(row) == name]
         if points:
-            _plot(axis, points, style, fillstyle="none", markeredgewidth=1.6)
+            _plot(axis, points, style, name, fillstyle="none", markeredgewidth=1.6)
             handles.append(drawing.line_handle(style, name, fillstyle="none", markeredgewidth=1.6))
     chases = [(row["stacks"], stats.median(row["chase_ns"])) for row in _chase_rows(rows)]
-    axis.plot(*zip(*chases), color=drawing.INK, linestyle="--", linewidth=1.3)
+    axis.plot(*zip(*chases), color=drawing.INK, linestyle="--", linewidth=1.3, label="one dependent miss a stack")
     handles.append(Line2D([], [], color=drawing.INK, linestyle="--", linewidth=1.3, label="one dependent miss a stack"))
+    line_ns = results["context"].get("line_ns")
+    if line_ns:
+        axis.plot([low, high], [low * line_ns, high * line_ns], color=drawing.INK, linestyle=":", linewidth=1.3,
+                  label="one line a stack")
+        handles.append(Line2D([], [], color=drawing.INK, linestyle=":", label="one line a stack, at full bandwidth"))
     go = [row for row in _seed_go(results) if low / 1.4 <= row["stacks"] <= high * 1.4]
     if go:
         handles.append(_plot_go(axis, go))
@@ -54,8 +61,8 @@ def draw_pause(results):
     return fig
 
 
-def _plot(axis, points, style, **options):
-    axis.plot(*zip(*points), color=style.colour, marker=style.marker, linestyle=style.dash, **options)
+def _plot(axis, points, style, name=None, **options):
+    axis.plot(*zip(*points), gid=drawing.series(name) if name else None, color=style.colour, marker=style.marker, linestyle=style.dash, **options)
 
 
 def _chase_rows(rows):
@@ -155,38 +162,54 @@ def _median_parts(row):
 
 
 def draw_split(results):
-    _, rows = find.largest_pause_group(results)
-    if not rows:
+    groups = find.shown_groups(results)
+    if not groups:
         return None
-    fig, (whole, parts) = drawing.figure(1.9 + 0.62 * len(rows), panels=2)
+    heights = [0.5 + 0.3 * len(rows) for _, rows in groups]
+    heights.append(heights[-1])
+    fig, axes = drawing.figure(0.7 * len(heights) + sum(heights), panels=len(heights),
+                               gridspec_kw={"height_ratios": heights})
     styles = drawing.styles_of([part for part, _ in PARTS])
-    names = [find.label(row) for row in rows]
-    medians = [_median_parts(row) for row in rows]
-    left = [0.0] * len(rows)
-    for part, _ in PARTS:
-        widths = [one[part] / 1e6 for one in medians]
-        whole.barh(names, widths, left=left, height=0.62, color=styles[part].colour)
-        left = [start + width for start, width in zip(left, widths)]
-    for place, total in enumerate(left):
-        whole.annotate(human.time(total * 1e6), (total, place), xytext=(5, 0), textcoords="offset points", va="center",
-                       fontsize=11)
-    whole.set_xlim(0, max(left) * 1.22)
-    whole.set_xlabel("the whole pause, in ms")
-    for place, one in enumerate(medians):
-        for part, _ in PARTS:
-            if one[part] > 0:
-                parts.plot(one[part], place, styles[part].marker, color=styles[part].colour, markersize=8)
-    parts.set_yticks(range(len(names)), names)
-    drawing.time_axis(parts, "x")
-    parts.set_xlabel("its parts one by one, on a log scale")
-    for axis in (whole, parts):
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.grid(axis="x" if axis is whole else "both")
-    whole.grid(axis="y", visible=False)
+    for axis, (key, rows) in zip(axes, groups):
+        _draw_whole(axis, rows, styles)
+        drawing.title(axis, find.group_title(key) + ": the whole pause")
+    _draw_parts(axes[-1], groups[-1][1], styles)
+    drawing.title(axes[-1], find.group_title(groups[-1][0]) + ": its parts one by one, on a log scale")
     drawing.legend_below(fig, [Line2D([], [], color=styles[part].colour, marker=styles[part].marker, linestyle="-",
                                       linewidth=6, solid_capstyle="butt", markersize=8, label=name)
                                for part, name in PARTS], columns=3)
     return fig
+
+
+def _draw_whole(axis, rows, styles):
+    names = [find.label(row) for row in rows]
+    medians = [_median_parts(row) for row in rows]
+    left = [0.0] * len(rows)
+    for part, title in PARTS:
+        widths = [one[part] / 1e6 for one in medians]
+        bars = axis.barh(names, widths, left=left, height=0.62, color=styles[part].colour, label=title)
+        for bar in bars:
+            bar.set_label(title)
+        left = [start + width for start, width in zip(left, widths)]
+    for place, total in enumerate(left):
+        axis.annotate(human.time(total * 1e6), (total, place), xytext=(5, 0), textcoords="offset points", va="center",
+                      fontsize=10)
+    axis.set_xlim(0, max(left) * 1.22)
+    axis.set_xlabel("ms")
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+
+
+def _draw_parts(axis, rows, styles):
+    for place, row in enumerate(rows):
+        one = _median_parts(row)
+        for part, title in PARTS:
+            if one[part] > 0:
+                axis.plot(one[part], place, styles[part].marker, color=styles[part].colour, markersize=8, label=title)
+    axis.set_yticks(range(len(rows)), [find.label(row) for row in rows])
+    drawing.time_axis(axis, "x")
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.grid(axis="both")
 
 
 def say_split(results):
@@ -230,34 +253,40 @@ def _plot_latency(axis, histogram, with_max, **options):
     axis.plot(*zip(*points), drawstyle="steps-pre", **options)
     if with_max:
         axis.plot(MAX_AT, max(1, histogram["max"]), clip_on=False, linestyle="", markersize=7, fillstyle="none",
-                  markeredgewidth=1.6, color=options["color"], marker=with_max)
+                  markeredgewidth=1.6, color=options["color"], marker=with_max, gid=options.get("gid"))
 
 
 def draw_latency(results):
-    _, rows = find.largest_pause_group(results)
-    if not rows:
+    groups = find.shown_groups(results)
+    if not groups:
         return None
-    fig, axis = drawing.figure(4.9)
-    drawing.time_axis(axis)
+    fig, axes = drawing.figure(3.9 * len(groups), panels=len(groups), squeeze=False, sharex=True)
     styles = drawing.styles_of(find.labels(results))
-    handles = []
-    for row in rows:
-        style = styles[find.label(row)]
-        _plot_latency(axis, row["latency"], style.marker, color=style.colour, linewidth=1.7)
-        _plot_latency(axis, row["latency_corrected"], None, color=style.colour, linewidth=1.5, linestyle=":")
-        handles.append(Line2D([], [], color=style.colour, marker=style.marker, fillstyle="none", markeredgewidth=1.6,
-                              label=find.label(row)))
-    hiccup = results.get("hiccup")
-    if hiccup:
-        _plot_latency(axis, hiccup["latency"], "_", color=drawing.INK, linewidth=1.5, linestyle="--")
+    for axis, (key, rows) in zip(axes[:, 0], groups):
+        _draw_latencies(axis, rows, results.get("hiccup"), styles)
+        drawing.title(axis, find.group_title(key))
+    axes[-1, 0].set_xlabel("percent of allocation-and-free pairs that took no longer")
+    shown = {find.label(row) for _, rows in groups for row in rows}
+    handles = [Line2D([], [], color=style.colour, marker=style.marker, fillstyle="none", markeredgewidth=1.6, label=name)
+               for name, style in styles.items() if name in shown]
+    if results.get("hiccup"):
         handles.append(Line2D([], [], color=drawing.INK, linestyle="--", label="hiccups of the machine"))
     handles.append(Line2D([], [], color=drawing.INK, linestyle=":", label="same colour: corrected"))
-    axis.set_xlim(_nines(0.5), MAX_AT + 0.12)
-    axis.set_xticks([_nines(share) for share in NINES] + [MAX_AT], [f"{100 * share:g}" for share in NINES] + ["max"])
-    axis.set_xlabel("percent of allocation-and-free pairs that took no longer")
-    axis.set_ylabel("time of a pair")
     drawing.legend_below(fig, handles)
     return fig
+
+
+def _draw_latencies(axis, rows, hiccup, styles):
+    drawing.time_axis(axis)
+    for row in rows:
+        style, name = styles[find.label(row)], drawing.series(find.label(row))
+        _plot_latency(axis, row["latency"], style.marker, color=style.colour, linewidth=1.7, gid=name)
+        _plot_latency(axis, row["latency_corrected"], None, color=style.colour, linewidth=1.5, linestyle=":", gid=name)
+    if hiccup:
+        _plot_latency(axis, hiccup["latency"], "_", color=drawing.INK, linewidth=1.5, linestyle="--")
+    axis.set_xlim(_nines(0.5), MAX_AT + 0.12)
+    axis.set_xticks([_nines(share) for share in NINES] + [MAX_AT], [f"{100 * share:g}" for share in NINES] + ["max"])
+    axis.set_ylabel("time of a pair")
 
 
 def _corrections(row):
@@ -384,30 +413,39 @@ def say_pareto(results):
 
 # ---- held bytes ----
 
+def _holding(rows):
+    return [row for row in rows if find.held_most(row) > 0 and row["held"]]
+
+
 def draw_held(results):
-    _, rows = find.largest_pause_group(results)
-    rows = [row for row in rows if find.held_most(row) > 0]
-    if not rows:
+    groups = [(key, _holding(rows)) for key, rows in find.shown_groups(results) if _holding(rows)]
+    if not groups:
         return None
-    fig, axis = drawing.figure()
+    fig, axes = drawing.figure(3.4 * len(groups), panels=len(groups), squeeze=False)
     styles = drawing.styles_of(find.labels(results))
+    for axis, (key, rows) in zip(axes[:, 0], groups):
+        _draw_helds(axis, rows, styles)
+        drawing.title(axis, find.group_title(key))
+    axes[-1, 0].set_xlabel("ms since the stop was asked (last cycle)")
+    shown = {find.label(row) for _, rows in groups for row in rows}
+    drawing.legend_below(fig, [drawing.line_handle(style, name) for name, style in styles.items() if name in shown])
+    return fig
+
+
+def _draw_helds(axis, rows, styles):
     scale, unit = _size_unit(max(find.held_most(row) for row in rows))
-    begin = min(_held_since(row) for row in rows) / 1e6
     last = max(when for row in rows for when, _ in row["held"]) / 1e6
-    # Many are one step of the same height: thinner ones on wider ones, the shortest last, show them all.
+    # Many share the way up: thinner ones on wider ones, those that hold shortest last, show them all.
     for place, row in enumerate(sorted(rows, key=_held_for, reverse=True)):
-        style = styles[find.label(row)]
+        style, name = styles[find.label(row)], drawing.series(find.label(row))
         times = [when / 1e6 for when, _ in row["held"]] + [last * 1.05]
         sizes = [size / scale for _, size in row["held"]] + [row["held"][-1][1] / scale]
-        axis.step(times, sizes, where="post", color=style.colour, linestyle=style.dash,
-                  linewidth=1.5 + 0.5 * (len(rows) - 1 - place))
-        axis.plot(times[-2], sizes[-2], marker=style.marker, color=style.colour, clip_on=False, zorder=5)
-    axis.set_xlim(begin - 0.06 * (last - begin), last * 1.05)
+        axis.step(times, sizes, where="post", color=style.colour, linestyle=style.dash, gid=name,
+                  linewidth=1.3 + 0.4 * (len(rows) - 1 - place))
+        axis.plot(times[-2], sizes[-2], marker=style.marker, color=style.colour, clip_on=False, zorder=5, gid=name)
+    axis.set_xlim(0, last * 1.05)
     axis.set_ylim(bottom=0)
-    axis.set_xlabel("ms since the stop was asked (last cycle)")
     axis.set_ylabel(f"held, in {unit}")
-    drawing.legend_below(fig, [drawing.line_handle(styles[find.label(row)], find.label(row)) for row in rows])
-    return fig
 
 
 def _size_unit(most):
@@ -417,13 +455,10 @@ def _size_unit(most):
     return 1, "bytes"
 
 
-def _held_since(row):
-    return find.first(when for when, size in row["held"] if size > 0)
-
-
 def _held_for(row):
-    """From the end of the mark, in ns, to when nothing was held (or the watch ended)."""
-    return row["held"][-1][0] - _held_since(row)
+    """From the last moment of most held bytes, the end of the mark, to when nothing was held (or the watch ended), in ns."""
+    most = find.held_most(row)
+    return row["held"][-1][0] - max(when for when, size in row["held"] if size == most)
 
 
 def say_held(results):
@@ -436,8 +471,8 @@ def say_held(results):
     return (f"With {human.count(key[0])} stacks of {human.size(key[1])} a cycle holds {human.size(most)}; from the "
             f"end of the mark it stays for {human.time(_held_for(shortest))} under {find.label(shortest)} and for "
             f"{human.time(_held_for(longest))}{' or more' if find.still_held(longest) else ''} under "
-            f"{find.label(longest)}. A marker is where the last of it is freed; where only that is known the curve is "
-            "one step.")
+            f"{find.label(longest)}. It grows as the mark goes on; what falls in one step was freed under one hold of the "
+            "lock or in the pause, where nobody can use it sooner. A marker is where the last of it is freed.")
 
 
 # ---- planted defects ----
@@ -488,10 +523,18 @@ def say_survival(results):
 
 GRAPHS = (
     Graph("pause", "What the drain adds to the pause", draw_pause, say_pause),
-    Graph("per-stack", "Serial: the time of one stack", draw_per_stack, say_per_stack),
+    Graph("pareto", "The trade: pause against stall after the restart", draw_pareto, say_pareto),
+    Graph("per-stack", "The time of one stack", draw_per_stack, say_per_stack),
     Graph("pause-split", "Where one pause goes", draw_split, say_split),
     Graph("latency", "What the mutators feel after the restart", draw_latency, say_latency),
-    Graph("pareto", "The trade: pause against stall after the restart", draw_pareto, say_pareto),
+    Graph("mmu", "Minimum mutator utilisation", graphs_cycle.draw_mmu, graphs_cycle.say_mmu),
     Graph("held", "Bytes held back from reuse", draw_held, say_held),
+    Graph("timeline", "Spans of one real cycle, as a marker would have seen them", graphs_cycle.draw_timeline,
+          graphs_cycle.say_timeline),
+    Graph("throughput", "Allocation and free, by threads, against other allocators", graphs_cost.draw_throughput,
+          graphs_cost.say_throughput),
+    Graph("noise", "What difference is resolvable here", graphs_cost.draw_noise, graphs_cost.say_noise),
+    Graph("instructions", "Instructions and cache misses a stack", graphs_cost.draw_instructions,
+          graphs_cost.say_instructions),
     Graph("survival", "How long planted defects survive", draw_survival, say_survival),
 )

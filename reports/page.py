@@ -28,7 +28,8 @@ def _figure(results, graph, svg):
         return f'<figure id="graph-{graph.name}"><h3>{graph.title}</h3>{picture}</figure>'
     return (f'<figure id="graph-{graph.name}"><h3>{graph.title}</h3><div class="scroll" tabindex="0">'
             f'<div class="graph">{svg}</div></div><figcaption>{tables.html(graph.sentence(results))} '
-            f'<a href="{graph.name}.svg">SVG</a>, <a href="{graph.name}.png">PNG</a></figcaption></figure>')
+            f'<a href="{graph.name}.svg">SVG</a>, <a href="{graph.name}.png">PNG</a>, '
+            f'<a href="{graph.name}.csv" download>data</a></figcaption></figure>')
 
 
 def _absent(results):

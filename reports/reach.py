@@ -14,7 +14,7 @@ import tables
 from tables import Html, small, with_range
 
 SORTED, BITMAP = "sorted-batch", "bitmap"
-AFTER_STACKS, AFTER_BYTES = 262144, 8192
+AFTER_STACKS, AFTER_BYTES = find.AFTER_STACKS, 8192
 KI, MI = 1024, 1048576
 
 

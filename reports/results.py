@@ -1,5 +1,6 @@
 """Looking things up in results.json: which rows, under which name."""
 
+import human
 import stats
 
 # The roles that the report's questions are about. A policy that is missing from a run is said to be missing.
@@ -11,6 +12,8 @@ CONTROL_FINDING = "A3"  # the invariant that the control must break
 
 HEADLINE_BYTES = 4096
 HEADLINE_STACKS = (1024, 102400, 1048576)
+SHOWN = 3  # panels of a graph
+AFTER_STACKS = 262144  # what the targets after the restart are of
 GO_SEED = "seed"
 GO_AFTER = "go1.19.8"
 NEAR = 0.1  # real Go was measured at 1,000 stacks where this suite takes 1,024
@@ -79,6 +82,19 @@ def pause_groups(results, oversubscribed):
     return sorted(groups.items())
 
 
+def shown_groups(results):
+    """Up to three numbers of stacks of the pause study: the fewest, the most, and what is judged or lies in between."""
+    groups = pause_groups(results, oversubscribed=False)
+    if len(groups) <= SHOWN:
+        return groups
+    judged = [group for group in groups[1:-1] if group[0][0] == AFTER_STACKS]
+    return [groups[0], (judged or groups[len(groups) // 2:])[0], groups[-1]]
+
+
+def group_title(key):
+    return f"{human.count(key[0])} stacks of {human.size(key[1])}"
+
+
 def largest_pause_group(results):
     groups = pause_groups(results, oversubscribed=False)
     return groups[-1] if groups else (None, [])
@@ -118,6 +134,13 @@ def still_held(row):
 
 def go_rows(results, **wanted):
     return sorted((row for row in results.get("go", ()) if matches(row, wanted)), key=lambda row: row["stacks"])
+
+
+def instruction_rows(results):
+    """Counted instructions of the headline's size, or of the smallest that was counted."""
+    sizes = {row["stack_bytes"] for row in results.get("instructions", ())}
+    size = HEADLINE_BYTES if HEADLINE_BYTES in sizes else min(sizes, default=None)
+    return [row for row in results.get("instructions", ()) if row["stack_bytes"] == size]
 
 
 def nearest_go(results, stacks, **wanted):

@@ -40,7 +40,10 @@ def _date(context):
 def absent_parts(results):
     """What this file lacks, as texts; an interrupted run, or one of a part only."""
     wanted = (("drain", "the drain study"), ("pause", "the pause study"), ("hiccup", "the hiccup meter"),
-              ("noise", "the noise floor"), ("fuzz", "fuzzing"), ("defects", "the planted defects"), ("replay", "the replays"), ("go", "real Go's figures"))
+              ("noise", "the noise floor"), ("fuzz", "fuzzing"), ("defects", "the planted defects"),
+              ("replay", "the replays"),
+              ("go", "real Go's figures"), ("timeline", "the spans of a cycle"), ("touched", "what enqueueing touches"),
+              ("pairs", "allocation and free against other allocators"), ("instructions", "counted instructions"))
     absent = [text for name, text in wanted if not results.get(name)]
     measured = {row["policy"] for row in find.drain_rows(results) + find.pause_rows(results)}
     if measured:
