@@ -62,9 +62,14 @@ void print_canary() {
 void print_canary() {}
 #endif
 
+void say_machine_stop(const char* stopped_by) {
+  print_stop(stderr, harness_machine(), stopped_by);
+}
+void (*say_stop)(const char* stopped_by) = say_machine_stop;
+
 void print_on_assertion() {
   print_canary();
-  print_stop(stderr, harness_machine(), "the pool's own assertion");
+  say_stop("the pool's own assertion");
 }
 
 Machine& make_machine() {
@@ -80,7 +85,7 @@ Machine& make_machine() {
 // The sanitizers call these before they end the process; the death callback is the engine's own.
 extern "C" void __asan_on_error() {
   print_canary();
-  print_stop(stderr, harness_machine(), "a sanitizer");
+  say_stop("a sanitizer");
 }
 extern "C" void __ubsan_on_report() {  // NOLINT(bugprone-reserved-identifier): the name is the sanitizer's
   __asan_on_error();
@@ -94,6 +99,11 @@ void note_input() {
 #else
 void note_input() {}
 #endif
+
+void say_stops_with(void (*say)(const char* stopped_by)) {
+  say_stop = say;
+  on_check_failure = print_on_assertion;
+}
 
 void say_what_was_reached() {
   print_canary();

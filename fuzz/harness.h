@@ -20,6 +20,9 @@ void note_input();
 // That line, now; a harness that found something calls it before it aborts.
 void say_what_was_reached();
 
+// From now on `say` tells where the process was when a sanitizer or the pool's own assertion ends it; else the machine.
+void say_stops_with(void (*say)(const char* stopped_by));
+
 // The process's one machine. It tells the engine which states a program reached, and when a sanitizer or the pool's own
 // assertion ends the process it says which operation that was.
 Machine& harness_machine();

@@ -23,6 +23,12 @@ class UnitSet {
       return true;
     });
   }
+  void remove(size_t first, size_t count) {
+    each_word(first, count, [this](size_t word, uint64_t mask) {
+      words_[word] &= ~mask;
+      return true;
+    });
+  }
   // The lowest of the range that is in the set (is not); first + count if there is none.
   size_t first_of(size_t first, size_t count) const { return find(first, count, 0); }
   size_t first_not_of(size_t first, size_t count) const { return find(first, count, ~uint64_t{0}); }

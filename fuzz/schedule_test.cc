@@ -1,0 +1,158 @@
+#include "fuzz/schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fuzz/schedule_mutator.h"
+#include "target/defects.h"
+
+namespace stackdrain {
+namespace {
+
+std::vector<uint8_t> input_of(std::string_view text, std::vector<uint8_t> schedule = {}, bool priorities = false) {
+  std::vector<uint8_t> bytes = {static_cast<uint8_t>(priorities ? 1 : 0), static_cast<uint8_t>(schedule.size())};
+  EXPECT_FALSE(parse_text(text, bytes));
+  bytes.insert(bytes.end(), schedule.begin(), schedule.end());
+  return bytes;
+}
+
+Scheduler& scheduler() {
+  static Scheduler& instance = *new Scheduler;
+  return instance;
+}
+
+ScheduleVerdict run(const std::vector<uint8_t>& input, std::string_view policy) {
+  return scheduler().run({input.data(), input.size()}, *find_policy(policy));
+}
+
+std::vector<ScheduleStep> steps() {
+  const auto steps = scheduler().steps();
+  return {steps.begin(), steps.end()};
+}
+
+// A switch to the `who`th that can run, then `gap` points without.
+constexpr uint8_t to(unsigned who, unsigned gap) {
+  return static_cast<uint8_t>(who | gap << 3);
+}
+
+constexpr std::string_view kSeedRace =
+    "spawn g1 16K\n"
+    "block g1 recv\n"
+    "gc-begin 2\n"
+    "load m0 g1 elem\n"
+    "shrink m1 g1\n"
+    "resolve m0\n";
+
+TEST(ScheduleInput, EveryByteStringHasItsParts) {
+  const auto parts = [](std::vector<uint8_t> bytes) {
+    const ScheduleInput input(bytes.data(), bytes.size());
+    return std::vector<size_t>{input.priorities, input.program.bytes(), input.schedule.size()};
+  };
+  // The format is append-only: these never change.
+  EXPECT_EQ(parts({}), (std::vector<size_t>{0, 0, 0}));
+  EXPECT_EQ(parts({1}), (std::vector<size_t>{0, 0, 0}));
+  EXPECT_EQ(parts({1, 0}), (std::vector<size_t>{1, 0, 0}));
+  EXPECT_EQ(parts({0, 2, 9, 8, 7, 6, 5}), (std::vector<size_t>{0, 3, 2}));
+  EXPECT_EQ(parts({2, 255, 9, 8, 7}), (std::vector<size_t>{0, 0, 3}));
+}
+
+TEST(Schedule, SeedRaceIsReportedUnderImmediateAlone) {
+  const std::vector<uint8_t> input = input_of(kSeedRace);
+  const ScheduleVerdict verdict = run(input, "immediate");
+  ASSERT_TRUE(verdict.violated);
+  EXPECT_EQ(id_of(verdict.violation.invariant), "A3");
+  for (const PolicyRow& policy : policies()) {
+    if (!policy.claims.sound) continue;
+    EXPECT_FALSE(run(input, policy.name).violated) << policy.name;
+  }
+}
+
+TEST(Schedule, ReplaysExactly) {
+  if (!STACKDRAIN_YIELDS) GTEST_SKIP() << "no yield points";
+  const std::vector<uint8_t> input = input_of(kSeedRace, {to(1, 3), to(0, 1), to(2, 0), to(1, 5)});
+  const ScheduleVerdict first = run(input, "serial");
+  const std::vector<ScheduleStep> once = steps();
+  run(input_of("spawn g0 2K\n"), "bitmap");
+  const ScheduleVerdict second = run(input, "serial");
+  EXPECT_EQ(first.steps, second.steps);
+  ASSERT_EQ(once.size(), steps().size());
+  for (size_t i = 0; i < once.size(); ++i) {
+    EXPECT_EQ(once[i].actor, steps()[i].actor);
+    EXPECT_EQ(once[i].point, steps()[i].point);
+  }
+}
+
+// Without a schedule operations do not overlap; a byte of one makes them.
+TEST(Schedule, BytesInterruptOperations) {
+  if (!STACKDRAIN_YIELDS) GTEST_SKIP() << "no yield points";
+  constexpr std::string_view kTwo =
+      "world seed orders=3 locks=each stopped procs=2 arena=1M hold=whole\nspawn g0 2K\nproc p1\nspawn g1 2K\n";
+  EXPECT_EQ(run(input_of(kTwo), "serial").switches, 0u);
+  EXPECT_EQ(run(input_of(kTwo, {to(0, 1), to(1, 0)}), "serial").switches, 1u);
+}
+
+TEST(Schedule, PrioritiesChooseWhoRunsFirst) {
+  if (!STACKDRAIN_YIELDS) GTEST_SKIP() << "no yield points";
+  constexpr std::string_view kTwo =
+      "world seed orders=3 locks=each stopped procs=2 arena=1M hold=whole\nspawn g0 2K\nproc p1\nspawn g1 2K\n";
+  run(input_of(kTwo, {1, 1, 9, 1, 1, 1, 1, 1, 1, 1, 1, 1, 40}, true), "serial");
+  EXPECT_EQ(kActorNames[steps()[0].actor], "p1");
+  run(input_of(kTwo, {1, 9, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 40}, true), "serial");
+  EXPECT_EQ(kActorNames[steps()[0].actor], "p0");
+}
+
+// Two processors that refill from one order: the second waits for the lock, and both get their stacks.
+TEST(Schedule, WaitsForALock) {
+  if (!STACKDRAIN_YIELDS) GTEST_SKIP() << "no yield points";
+  constexpr std::string_view kTwo =
+      "world seed orders=3 locks=one stopped procs=2 arena=1M hold=whole\n"
+      "inside pool-lock 2\n"
+      "spawn g0 2K\n"
+      "proc p1\n"
+      "spawn g1 2K\n";
+  const ScheduleVerdict verdict = run(input_of(kTwo), "serial");
+  EXPECT_FALSE(verdict.violated) << verdict.violation.message.data();
+  EXPECT_EQ(verdict.switches, 1u);
+}
+
+#if STACKDRAIN_DEFECTS
+class Planted {
+ public:
+  explicit Planted(Defect defect) { planted_defect = defect; }
+  ~Planted() { planted_defect = Defect::kNone; }
+};
+
+TEST(Schedule, DeadlockIsReportedWithWhoWaitsForWhom) {
+  if (!STACKDRAIN_YIELDS) GTEST_SKIP() << "no yield points";
+  const Planted planted(Defect::kQ9LockHeldIntoFree);
+  const ScheduleVerdict verdict = run(input_of("spawn g0 4K\ngc-begin 1\ngc-end\nrestart\ndrain 0\n"), "after-restart");
+  ASSERT_TRUE(verdict.violated);
+  EXPECT_EQ(id_of(verdict.violation.invariant), "F1");
+  // What was cut short in the middle of a lock leaves nothing behind.
+  planted_defect = Defect::kNone;
+  EXPECT_FALSE(run(input_of(kSeedRace), "after-restart").violated);
+}
+#endif
+
+// Whatever the mutator makes of nothing is an input, and no sound policy is reported.
+TEST(Schedule, SoundPoliciesPassWhateverRuns) {
+  std::vector<uint8_t> bytes(256);
+  for (const PolicyRow& policy : policies()) {
+    if (!policy.claims.sound) continue;
+    for (uint32_t seed = 0; seed < 20; ++seed) {
+      size_t size = 0;
+      for (uint32_t turn = 0; turn < 100; ++turn) {
+        size = mutate_schedule(bytes.data(), size, bytes.size(), seed * 1000 + turn, nullptr);
+        const ScheduleVerdict& verdict = scheduler().run({bytes.data(), size}, policy);
+        ASSERT_FALSE(verdict.violated) << policy.name << " " << seed << " " << turn << ": "
+                                       << verdict.violation.message.data();
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stackdrain

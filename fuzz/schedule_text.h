@@ -1,0 +1,17 @@
+// A schedule for people: who ran at which point, step by step, beside the program.
+#pragma once
+
+#include <cstdio>
+
+#include "fuzz/schedule.h"
+
+namespace stackdrain {
+
+// Prints a violation, the program, and the schedule up to where it was seen. After Scheduler::run. Allocates nothing.
+void print_schedule_finding(std::FILE* out, const Scheduler& scheduler, const PolicyRow& policy);
+// The same for when something else than the checker ended the process in the middle of a run.
+void print_schedule_stop(std::FILE* out, const Scheduler& scheduler, const char* stopped_by);
+// Who ran, operation by operation, and where each was interrupted.
+void print_steps(std::FILE* out, const Scheduler& scheduler);
+
+}  // namespace stackdrain
