@@ -289,7 +289,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
     std::unique_ptr<Arena> arena;
     std::unique_ptr<AnyPool> pool;
   };
-  std::array<Slot, 32> slots_;  // by row of policies()
+  std::array<Slot, kMaxPolicies> slots_;  // by row of policies()
   AnyPool* pool_ = nullptr;
   WatchedPool watched_{*this};  // what goroutines and the collector are given
   const PolicyRow* policy_ = nullptr;
