@@ -56,6 +56,13 @@ def draw_pause(results):
     go = [row for row in _seed_go(results) if low / 1.4 <= row["stacks"] <= high * 1.4]
     if go:
         handles.append(_plot_go(axis, go))
+    live = find.go_live_rows(results)
+    if live:
+        points = [(row["stacks"], stats.median(row["pause_ns"])) for row in live]
+        axis.plot(*zip(*points), color=drawing.INK, marker="1", markersize=11, markeredgewidth=1.8, linestyle="",
+                  label="this machine's Go")
+        name = f"{live[0]['version']} here, {human.size(live[0]['stack_bytes'])}: all its stops"
+        handles.append(Line2D([], [], color=drawing.INK, marker="1", markersize=11, markeredgewidth=1.8, linestyle="", label=name))
     axis.set_ylabel("the drain's part of the pause")
     drawing.legend_below(fig, handles)
     return fig
@@ -82,9 +89,9 @@ def _plot_go(axis, rows):
     medians = [row["drain_ns_med"] for row in rows]
     spread = [[max(0, row["drain_ns_med"] - row["ns_per_stack_min"] * row["stacks"]) for row in rows],
               [max(0, row["ns_per_stack_max"] * row["stacks"] - row["drain_ns_med"]) for row in rows]]
-    axis.errorbar([row["stacks"] for row in rows], medians, yerr=spread, color=drawing.INK, fmt="*", markersize=10,
+    axis.errorbar([row["stacks"] for row in rows], medians, yerr=spread, color=drawing.INK, fmt="*", markersize=10, label="real Go",
                   elinewidth=1.2, capsize=3)
-    return Line2D([], [], color=drawing.INK, marker="*", linestyle="", markersize=10, label="real Go (min to max)")
+    return Line2D([], [], color=drawing.INK, marker="*", linestyle="", markersize=10, label="real Go, 2014 (min to max)")
 
 
 def say_pause(results):

@@ -129,7 +129,7 @@ def question(results, _):
             f"{', '.join(find.HAND_OFF)}. The stall is the worst single allocation or free of a mutator in the pause "
             "study, at its stack size. "
             + _machine_stall(results) + tables.range_kind(estimates), "note")
-        + _go_after(results))
+        + _go_after(results) + _go_live(results))
 
 
 def _question_row(results, stacks):
@@ -168,6 +168,31 @@ def _go_after(results):
         f"Real Go moved it too: with {human.count(row['stacks'])} stacks of {human.size(row['stack_bytes'])}, Go "
         f"1.19.8 (instrumented, measured on another day) stops the world for {human.time(row['pause_ns_med'])} and "
         f"walks its stack spans for {human.time(row['drain_ns_med'])} afterwards.")
+
+
+def _go_live(results):
+    """What this machine's own Go says of itself, in the same run."""
+    rows = find.go_live_rows(results)
+    if not rows:
+        return ""
+    body, estimates = [], []
+    for row in rows:
+        ours = find.first(find.pause_rows(results, policy=find.SPANWISE, stacks=row["stacks"], stack_bytes=row["stack_bytes"],
+                                          oversubscribed=False))
+        used = [stats.estimate(row["pause_ns"]), stats.estimate(row["cycle_ns"]),
+                stats.estimate(find.split_values(ours, "drain_ns")) if ours else None]
+        estimates += used
+        shrunk = f"{human.size(stats.median(row['stack_bytes_grown']))} → {human.size(stats.median(row['stack_bytes_after']))}"
+        body.append([f"{human.count(row['stacks'])} × {human.size(row['stack_bytes'])}", with_range(used[0]),
+                     human.time(stats.median(row["gctrace_ns"])) if row["gctrace_ns"] else "–", with_range(used[1]), shrunk,
+                     with_range(used[2])])
+    headers = ("goroutines", "Go: all stops", "by gctrace", "Go: whole collection", "memory in stacks",
+               f"{find.SPANWISE}: in the pause")
+    version = find.go_live_rows(results)[0]["version"]
+    return Html(f"<h3>This machine's Go ({tables.html(version)}), in the same run</h3>") + tables.table(headers, body) \
+        + tables.paragraph("Its stacks grow and are halved by one forced collection, as ours; it marks with the world running, so "
+                           "its stops hold no mark. Told by itself: MemStats, runtime/metrics, gctrace. "
+                           f"{tables.range_kind(estimates)}", "note")
 
 
 # ---- per policy ----
