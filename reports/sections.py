@@ -3,6 +3,7 @@
 import shlex
 from typing import Callable, NamedTuple
 
+import compare
 import human
 import reach
 import regimes
@@ -382,6 +383,23 @@ def _hiccups(results):
             f"{human.time(latency['max'])}. A single worst stall below that maximum may be the machine's.")
 
 
+# ---- against an earlier run ----
+
+def compared(results, _):
+    if "older" not in results:
+        return tables.paragraph("No earlier run was given; generate.py and report take one with --compare-with.", "note")
+    found = compare.compare(results["older"], results)
+    changed = [one for one in found if one.change]
+    older = results["older"]["context"]
+    text = tables.paragraph(f"The earlier run is of {_date(older)}, commit {older['commit'][:12]}. {len(found)} rows compared; "
+                            f"{len(found) - len(changed)} are the same within noise.")
+    body = [[one.name, one.measure.name, compare.shown(one.measure, one.old),
+             with_range(one.ratio, human.ratio) if not one.measure.counted else human.ratio(one.ratio.mid),
+             compare.shown(one.measure, one.new), verdict("bad" if one.change == "worse" else "good", one.change)]
+            for one in changed]
+    return Html(text + tables.table(("row", "figure", "then", "now / then", "now", ""), body, texts=2)) if body else text
+
+
 def notes(results, _):
     found = [*results["context"]["notes"]]
     return tables.items(found) if found else tables.paragraph("None.")
@@ -407,6 +425,7 @@ SECTIONS = (
     Section("teeth", "Planted defects", teeth),
     Section("replays", "Replays of recorded Go programs", replays),
     Section("noise", "Noise floor", noise),
+    Section("compared", "Against an earlier run", compared),
     Section("notes", "Notes", notes),
     Section("reproduce", "How to reproduce", reproduce),
 )
