@@ -5,6 +5,8 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <tuple>
+#include <utility>
 
 #include "target/stack_cache.h"
 
@@ -24,6 +26,27 @@ peek(uintptr_t address) {
 
 constexpr size_t kLine = 64;
 
+// Looks for what an allocation could have had: a Free span that is large enough, or a free slot of its order.
+class FittingSpan final : public WalkVisitor {
+ public:
+  FittingSpan(uint32_t pages, int order) : pages_(pages), order_(order) {}
+  void span(const SpanView& view) override {
+    const bool stack = view.state == SpanState::kStack;
+    const bool same = view.order == kLargeOrder ? order_ == kLargeOrder && view.pages == pages_ : view.order == order_;
+    if (stack ? same && view.out < view.capacity : view.state == SpanState::kFree && view.pages >= pages_) {
+      base_ = view.base;
+    }
+  }
+  void slot(const SlotView&) override {}
+  void fault(WalkFault, uintptr_t) override {}
+  uintptr_t base() const { return base_; }
+
+ private:
+  uint32_t pages_;
+  int order_;
+  uintptr_t base_ = 0;
+};
+
 const char* name_of(SpanState state) {
   return kSpanStateNames[static_cast<size_t>(state)].data();
 }
@@ -41,6 +64,7 @@ void Checker::reset(const Watched& watched) {
   arena_base_ = watched.pool->arena_base();
   failed_ = false;
   flushed_ = overlap_ = false;
+  inside_count_ = before_release_count_ = 0;
   releases_at_begin_ = 0;
   snapshot_count_ = 0;
   span_count_ = 0;
@@ -60,6 +84,7 @@ bool Checker::report(Invariant invariant, const char* format, ...) {
 
 bool Checker::check_step(bool nested) {
   if (failed_ || !check_held_pointers() || !check_buffered_pointers() || !check_shrunk_spans()) return false;
+  if (before_release_count_ != 0 && !check_cache_release()) return false;
   return nested || check_accounts();
 }
 
@@ -141,12 +166,16 @@ bool Checker::check_accounts() {
                   "the pool holds %" PRIu64 " deferred stacks, the policy says %zu", held, model.deferred.count);
   }
   if (stats.live_stacks != model.live_stacks || stats.live_bytes != model.live_bytes ||
-      stats.allocations - stats.frees != model.live_stacks + held) {
+      stats.allocations != model.allocations || stats.allocations - stats.frees != model.live_stacks + held) {
     return report(Invariant::kE3,
                   "%" PRIu64 " stacks (%" PRIu64 " bytes) live, allocations %" PRIu64 " - frees %" PRIu64
-                  "; the program says %" PRIu64 " (%" PRIu64 " bytes), %" PRIu64 " deferred",
+                  "; the program says %" PRIu64 " (%" PRIu64 " bytes), %" PRIu64 " deferred, %" PRIu64 " allocated",
                   stats.live_stacks, stats.live_bytes, stats.allocations, stats.frees, model.live_stacks,
-                  model.live_bytes, held);
+                  model.live_bytes, held, model.allocations);
+  }
+  if (watched_.claims.pools_as_go && stats.peak_stack_bytes < stats.stack_bytes) {
+    return report(Invariant::kE7, "%" PRIu64 " bytes are in spans of stacks, the most so far is said to be %" PRIu64,
+                  stats.stack_bytes, stats.peak_stack_bytes);
   }
   const bool marking = watched_.collector->phase() == Phase::kMark;
   if (marking && watched_.claims.strong_a2 && stats.spans_released != releases_at_begin_) {
@@ -394,7 +423,7 @@ bool Checker::finish_walk() {
     return report(Invariant::kC2, "%zu stacks are in the deferred set, %zu were retired and not freed", deferred_seen_,
                   watched_.model->deferred.count);
   }
-  return check_totals() && check_reserve() && check_held_bytes();
+  return check_totals() && check_reserve() && check_held_bytes() && check_caches();
 }
 
 // A7 and B7 for what a span says of itself.
@@ -500,15 +529,94 @@ bool Checker::check_held_bytes() {
                 stats.held_bytes, held, most);
 }
 
+// B4: refill and release land where they say.
+bool Checker::check_caches() {
+  const Demand& demand = watched_.model->demand;
+  const uint64_t cached = watched_.pool->stats().cached_bytes;
+  if (!demand.knows_caches() || cached == demand.cached_bytes()) return true;
+  return report(Invariant::kB4, "the caches hold %" PRIu64 " bytes, by their rule it is %" PRIu64, cached,
+                demand.cached_bytes());
+}
+
+// E7, of all the time so far.
+bool Checker::check_peak() {
+  const Demand& demand = watched_.model->demand;
+  const uint64_t peak = watched_.pool->stats().peak_stack_bytes;
+  if (!demand.knows_peak() || peak <= demand.most_bytes()) return true;
+  return report(Invariant::kE7,
+                "%" PRIu64
+                " bytes were in spans of stacks at once; what was live, deferred and cached, and the rest "
+                "of a span an order, are %" PRIu64 " at most",
+                peak, demand.most_bytes());
+}
+
+bool Checker::check_begun(CycleKind kind, uint32_t cycle, uint64_t cached_before) {
+  if (failed_) return false;
+  const Collector& collector = *watched_.collector;
+  const CycleKind& runs = collector.kind();
+  const bool first_job_is_next = collector.next_job() == 0 || overlap_;  // a marker may come while caches are flushed
+  if (collector.phase() != Phase::kMark || collector.cycle() != cycle || !first_job_is_next ||
+      runs.markers != kind.markers || runs.concurrent != kind.concurrent) {
+    return report(Invariant::kF3, "cycle %u of %d markers began; phase %s, cycle %u of %d markers, %u root jobs done",
+                  cycle, kind.markers, kPhaseNames[static_cast<size_t>(collector.phase())].data(), collector.cycle(),
+                  runs.markers, collector.next_job());
+  }
+  const uint64_t cached = watched_.pool->stats().cached_bytes;
+  if (cached == (kind.concurrent ? 0 : cached_before)) return true;
+  return report(Invariant::kB5,
+                "the caches held %" PRIu64 " bytes, and %" PRIu64
+                " when the mark has begun: they are "
+                "flushed %s",
+                cached_before, cached, kind.concurrent ? "by then" : "by a root job");
+}
+
+bool Checker::check_fresh(const PoolParams& params) {
+  const AnyPool& pool = *watched_.pool;
+  const Collector& collector = *watched_.collector;
+  bool right = !watched_.claims.pools_as_go || (pool.stats() == PoolStats{} && pool.arena_mapped() == 0 &&
+                                                !pool.drain_pending() && pool.params() == params);
+  right = right && collector.phase() == Phase::kOff && collector.cycle() == 0 && collector.bad_pointers() == 0 &&
+          collector.objects_marked() == 0 && collector.pointers_judged() == 0;
+  for (Proc proc = 0; proc < params.procs; ++proc) right = right && collector.buffered(proc).empty();
+  for (int marker = 0; marker < kMachineMarkers; ++marker) right = right && collector.held(marker).pointer == 0;
+  for (const Goroutine& goroutine : watched_.goroutines) {
+    right = right && !goroutine.alive() && !goroutine.stack() && goroutine.generation() == 0 && goroutine.used() == 0 &&
+            goroutine.scanned_cycle() == 0 && goroutine.shrunk_cycle() == 0;
+    for (size_t kind = 0; kind < kRootKinds; ++kind) right = right && goroutine.root(static_cast<RootKind>(kind)) == 0;
+    for (size_t word = 0; word < Goroutine::kCachedWords; ++word) right = right && goroutine.cached_record(word) == 0;
+  }
+  return right || report(Invariant::kE6, "a run does not begin with an empty world: the one before it left something");
+}
+
+bool Checker::check_refused(uint32_t pages, int order) {
+  if (failed_ || overlap_ || !watched_.claims.pools_as_go) return !failed_;
+  const PoolParams& params = watched_.pool->params();
+  const size_t mapped = watched_.pool->arena_mapped() >> kPageShift;
+  const bool can_grow = params.arena_pages != 0 && params.arena_pages - mapped >= pages;
+  FittingSpan fitting(pages, order);
+  if (!can_grow) watched_.pool->walk(fitting);
+  if (!can_grow && fitting.base() == 0) return true;
+  return report(Invariant::kA6, "%u pages were refused: %zu are mapped, %u may be, and +0x%" PRIxPTR " %s", pages,
+                mapped, params.arena_pages, can_grow ? mapped << kPageShift : offset(fitting.base()),
+                can_grow ? "is the next" : "would have done");
+}
+
 // E1, E4 and E5 against the spans themselves.
 bool Checker::check_totals() {
   uint64_t bytes[4] = {};
+  size_t stack_spans = 0;
   uint64_t released = 0;
   for (size_t i = 0; i < span_count_; ++i) {
     const uint64_t size = uint64_t{spans_[i].pages} << kPageShift;
     bytes[static_cast<size_t>(spans_[i].state) & 3] += size;
+    stack_spans += spans_[i].state == SpanState::kStack ? 1 : 0;
     if (!spans_[i].released) continue;
     released += size;
+    if (spans_[i].needs_zero) {
+      return report(Invariant::kA9,
+                    "the span at +0x%" PRIxPTR " was given back to the system and is said not to be zero",
+                    offset(spans_[i].base));
+    }
     if (spans_[i].state == SpanState::kFree) continue;
     return report(Invariant::kE5, "the %s span at +0x%" PRIxPTR " counts as given back to the system",
                   name_of(spans_[i].state), offset(spans_[i].base));
@@ -517,6 +625,10 @@ bool Checker::check_totals() {
   if (stats.released_bytes != released) {
     return report(Invariant::kE5, "accounts: %" PRIu64 " bytes given back to the system; spans: %" PRIu64,
                   stats.released_bytes, released);
+  }
+  if (stats.spans_taken - stats.spans_released != stack_spans) {
+    return report(Invariant::kE1, "%zu Stack spans, but %" PRIu64 " were taken and %" PRIu64 " released", stack_spans,
+                  stats.spans_taken, stats.spans_released);
   }
   const uint64_t stack = bytes[static_cast<size_t>(SpanState::kStack)];
   const uint64_t heap = bytes[static_cast<size_t>(SpanState::kInUse)];
@@ -570,7 +682,7 @@ bool Checker::settle_drained(Model& model, size_t freed) {
   size_t gone = 0;
   for (size_t i = model.deferred.count; i-- > 0;) {
     if (survivors.survives(i)) continue;
-    model.deferred.remove(i);
+    model.free_deferred(i);
     ++gone;
   }
   if (gone == freed) return true;
@@ -585,7 +697,7 @@ bool Checker::check_quiescent(bool nothing_left) {
                   "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
                   stats.held_stacks, stats.held_bytes, watched_.model->deferred.count);
   }
-  if (!check_walk()) return false;
+  if (!check_walk() || !check_peak()) return false;
   for (size_t i = 0; i < span_count_; ++i) {
     if (spans_[i].state == SpanState::kStack && spans_[i].out == 0) {
       return report(Invariant::kC4, "the span at +0x%" PRIxPTR " is empty after the drain", offset(spans_[i].base));
@@ -623,6 +735,77 @@ bool Checker::check_published() {
                   offset(page), name_of(at.state));
   }
   return true;
+}
+
+void Checker::entered(Proc proc) {
+  const Phase phase = watched_.collector->phase();
+  for (size_t i = 0; i < inside_count_ && proc != kNoProc; ++i) {
+    if (inside_[i].proc == proc) report(Invariant::kF2, "p%d enters the allocator, and is in it already", proc);
+  }
+  if (inside_count_ < inside_.size()) inside_[inside_count_++] = {proc, phase};
+}
+
+void Checker::left() {
+  if (inside_count_ == 0) return;
+  const Entry& entry = inside_[--inside_count_];
+  const Phase phase = watched_.collector->phase();
+  if (phase == entry.phase) return;
+  report(Invariant::kF3, "an operation of the allocator began in phase %s and ended in phase %s",
+         kPhaseNames[static_cast<size_t>(entry.phase)].data(), kPhaseNames[static_cast<size_t>(phase)].data());
+}
+
+class Checker::CacheOrder final : public WalkVisitor {
+ public:
+  explicit CacheOrder(std::span<Cached> told) : told_(told) {}
+  void span(const SpanView&) override {}
+  void slot(const SlotView& view) override {
+    if (view.place == SlotPlace::kCached && count_ < told_.size()) told_[count_++] = {view.lo, view.bytes, view.proc};
+  }
+  void fault(WalkFault, uintptr_t) override {}
+  size_t count() const { return count_; }
+
+ private:
+  std::span<Cached> told_;
+  size_t count_ = 0;
+};
+
+void Checker::note_cache_release() {
+  if (!watched_.claims.releases_cold_half) return;
+  CacheOrder order(before_release_);
+  watched_.pool->walk(order);
+  before_release_count_ = order.count();
+}
+
+bool Checker::check_cache_release() {
+  std::array<Cached, std::tuple_size_v<decltype(before_release_)>> now;
+  CacheOrder order(now);
+  watched_.pool->walk(order);
+  const auto is_cached = [&](uintptr_t lo) {
+    return std::any_of(now.begin(), now.begin() + static_cast<ptrdiff_t>(order.count()),
+                       [lo](const Cached& cached) { return cached.lo == lo; });
+  };
+  const size_t count = std::exchange(before_release_count_, 0);
+  for (size_t i = 1; i < count; ++i) {
+    const Cached& hotter = before_release_[i - 1];
+    const Cached& colder = before_release_[i];
+    if (hotter.proc != colder.proc || hotter.bytes != colder.bytes) continue;
+    if (is_cached(hotter.lo) || !is_cached(colder.lo)) continue;
+    return report(Invariant::kB6,
+                  "p%d's cache gave +0x%" PRIxPTR " back and kept +0x%" PRIxPTR ", which lay in it longer", hotter.proc,
+                  offset(hotter.lo), offset(colder.lo));
+  }
+  return true;
+}
+
+bool Checker::check_step_size(size_t budget, size_t freed, size_t left) {
+  if (failed_) return false;
+  const PoolParams& params = watched_.pool->params();
+  const size_t told = budget != 0                              ? budget
+                      : params.drain_hold == DrainHold::kEach  ? 1
+                      : params.drain_hold == DrainHold::kBatch ? size_t{params.drain_batch}
+                                                               : left;
+  if (freed == std::min(told, left)) return true;
+  return report(Invariant::kC8, "a drain step that is to free %zu freed %zu of %zu stacks", told, freed, left);
 }
 
 bool Checker::check_next_of_drain(uintptr_t next, size_t left) {

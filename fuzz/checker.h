@@ -59,9 +59,26 @@ class Checker final : private WalkVisitor {
   // Call between Collector::begin and the first root job, and after the last before end_mark: A2 strong.
   void note_mark_began();
   bool check_mark_ended();
+  // A run begins with nothing, whatever was before it (E6).
+  bool check_fresh(const PoolParams& params);
+  // `pages` pages were refused, for a stack of that order (kLargeOrder: a large one; kNoOrder: for the heap): there
+  // were none (A6). Asks nothing where operations overlap.
+  bool check_refused(uint32_t pages, int order);
+  // Cycle number `cycle` has begun as it was said (F3), and the caches, which held `cached_before`, are flushed or not
+  // (B5).
+  bool check_begun(CycleKind kind, uint32_t cycle, uint64_t cached_before);
   // The caches are flushed and stay empty until the restart (B5).
   void note_flushed(bool flushed) { flushed_ = flushed; }
   bool flushed() const { return flushed_; }
+  // An operation of the allocator begins on `proc`, and the one that began last ends: a processor is in one at a time
+  // (F2), and the phase is the same at both ends (F3).
+  void entered(Proc proc);
+  void left();
+  // B6: what a cache gives back is its cold half. Call before it does, and when it has; asks who claims so.
+  void note_cache_release();
+  bool check_cache_release();
+  // C8: a drain step whose policy frees as many as it is told freed `freed` of `left`.
+  bool check_step_size(size_t budget, size_t freed, size_t left);
   // The operation under way has others inside it: what is lost now was lost between them (C6).
   void note_overlap(bool overlap) { overlap_ = overlap; }
   bool overlap() const { return overlap_; }
@@ -104,11 +121,30 @@ class Checker final : private WalkVisitor {
   bool check_totals();
   bool check_reserve();
   bool check_held_bytes();
+  bool check_caches();
+  bool check_peak();
   SlotPlace place_of(size_t unit) const;
   size_t unit_of(uintptr_t address) const { return (address - arena_base_) / kMinStackBytes; }
   uintptr_t offset(uintptr_t address) const { return address - arena_base_; }
 
+  struct Entry {
+    Proc proc = kNoProc;
+    Phase phase = Phase::kOff;
+  };
+  static constexpr size_t kMaxInside = 8;
+  // A cached stack, in the walk's order: of a cache the hottest first.
+  struct Cached {
+    uintptr_t lo = 0;
+    size_t bytes = 0;
+    Proc proc = kNoProc;
+  };
+  class CacheOrder;
+
   Watched watched_;
+  std::array<Entry, kMaxInside> inside_{};
+  size_t inside_count_ = 0;
+  std::array<Cached, 512> before_release_{};
+  size_t before_release_count_ = 0;
   uintptr_t arena_base_ = 0;
   Violation violation_;
   bool failed_ = false;

@@ -4,11 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <functional>
 #include <string_view>
 #include <utility>
 
 #include "fuzz/lying_pool.h"
 #include "target/arena.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 namespace {
@@ -16,14 +19,14 @@ namespace {
 // g0 lives on 8 KiB, g1 on 64 KiB; nothing runs.
 class CheckerTest : public testing::Test {
  protected:
-  void make(Lies lies) {
-    const PolicyRow& serial = *find_policy("serial");
-    pool_ = std::make_unique<LyingPool>(serial.make(arena_), std::move(lies));
+  void make(Lies lies, std::string_view policy = "serial") {
+    const PolicyRow& row = *find_policy(policy);
+    pool_ = std::make_unique<LyingPool>(row.make(arena_), std::move(lies));
     pool_->reset(seed_preset());
     for (uint32_t g = 0; g < kGoroutines; ++g) goroutines_[g].reset(g);
     collector_ = std::make_unique<Collector>(*pool_, goroutines_);
     model_.reset();
-    checker_.reset({pool_.get(), collector_.get(), goroutines_, &model_, serial.claims});
+    checker_.reset({pool_.get(), collector_.get(), goroutines_, &model_, row.claims});
     live(0, size_t{8} << 10);
     live(1, size_t{64} << 10);
   }
@@ -38,6 +41,7 @@ class CheckerTest : public testing::Test {
     expected.values[0] = 0;
     expected.used = kFrameUnit;
     ++model_.live_stacks;
+    ++model_.allocations;
     model_.live_bytes += bytes;
   }
   // The invariant that a walk reports, or "none".
@@ -53,6 +57,22 @@ class CheckerTest : public testing::Test {
   std::unique_ptr<Collector> collector_;
   Model model_;
   Checker checker_;
+};
+
+// Finds the first slot at a place.
+class Places final : public WalkVisitor {
+ public:
+  explicit Places(SlotPlace place) : place_(place) {}
+  void span(const SpanView&) override {}
+  void slot(const SlotView& view) override {
+    if (view.place == place_ && first_ == 0) first_ = view.lo;
+  }
+  void fault(WalkFault, uintptr_t) override {}
+  uintptr_t first() const { return first_; }
+
+ private:
+  SlotPlace place_;
+  uintptr_t first_ = 0;
 };
 
 TEST_F(CheckerTest, AWorldAsItShouldBe) {
@@ -101,6 +121,7 @@ TEST_F(CheckerTest, D8ADeferredStackThatChanged) {
   model_.deferred.add({old, span, 1, 1, kFrameUnit});
   model_.goroutines[1].stack = goroutines_[1].stack();
   model_.live_bytes -= old.bytes() / 2;
+  ++model_.allocations;
   EXPECT_EQ(walked(), "none") << checker_.violation().message.data();
   asan_unpoison(old.lo, old.bytes());
   *reinterpret_cast<uint64_t*>(old.hi - kFrameUnit) = 7;
@@ -124,20 +145,9 @@ TEST_F(CheckerTest, E6SomethingIsLeft) {
 TEST_F(CheckerTest, F5ACachedStackThatAnybodyMayTouch) {
   if (!asan_enabled) return;  // without ASan nothing is poisoned
   make({});
-  uintptr_t cached = 0;
-  class Finder final : public WalkVisitor {
-   public:
-    explicit Finder(uintptr_t& lo) : lo_(lo) {}
-    void span(const SpanView&) override {}
-    void slot(const SlotView& view) override {
-      if (view.place == SlotPlace::kCached) lo_ = view.lo;
-    }
-    void fault(WalkFault, uintptr_t) override {}
-
-   private:
-    uintptr_t& lo_;
-  } finder(cached);
-  pool_->walk(finder);
+  Places places(SlotPlace::kCached);
+  pool_->walk(places);
+  const uintptr_t cached = places.first();
   ASSERT_NE(cached, 0u);
   asan_unpoison(cached, kMinStackBytes);
   EXPECT_EQ(walked(), "F5");
@@ -155,6 +165,170 @@ TEST_F(CheckerTest, C7HeldBytesThatNobodyHolds) {
     return stats;
   }});
   EXPECT_EQ(walked(), "C7");
+}
+
+TEST_F(CheckerTest, A1ASpanThatLeftWhileAMarkRuns) {
+  make({.stats =
+            [this](PoolStats stats) {
+              if (collector_ != nullptr && collector_->phase() == Phase::kMark) ++stats.spans_released;
+              return stats;
+            }},
+       "span-in-pause");
+  collector_->begin({1, false});
+  EXPECT_EQ((checker_.check_step(false), reported()), "A1");
+}
+
+TEST_F(CheckerTest, A6AStackThatIsRefusedWhileThereIsRoom) {
+  make({});
+  EXPECT_TRUE(checker_.check_refused(2048, kLargeOrder)) << "no arena has so many pages";
+  EXPECT_EQ((checker_.check_refused(4, 0), reported()), "A6");
+}
+
+TEST_F(CheckerTest, A6ASlotThatIsRefusedWhileThereIsOne) {
+  make({});
+  EXPECT_TRUE(checker_.check_refused(2048, 1)) << "nobody has stacks of 4 KiB";
+  EXPECT_EQ((checker_.check_refused(2048, 2), reported()), "A6") << "two of four slots of 8 KiB are free";
+}
+
+TEST_F(CheckerTest, B3AFreeSlotWhoseLinkSomebodyWroteOver) {
+  make({});
+  Places free(SlotPlace::kPoolFree);
+  pool_->walk(free);
+  ASSERT_NE(free.first(), 0u);
+  *reinterpret_cast<uintptr_t*>(free.first()) = free.first() + 8;
+  EXPECT_EQ(walked(), "B3");
+}
+
+TEST_F(CheckerTest, B4ACacheThatWasNotFilledToHalf) {
+  make({});
+  model_.demand.begin(3);
+  model_.demand.allocated(0, size_t{8} << 10, false);
+  EXPECT_EQ(walked(), "none") << checker_.violation().message.data();
+  model_.demand.allocated(0, size_t{8} << 10, false);
+  EXPECT_EQ(walked(), "B4");
+}
+
+TEST_F(CheckerTest, B5ACacheThatIsNotFlushedWhenMutatorsRun) {
+  make({});
+  collector_->begin({1, false});
+  EXPECT_EQ((checker_.check_begun({1, false}, 1, pool_->stats().cached_bytes), reported()), "none");
+  EXPECT_EQ((checker_.check_begun({1, false}, 1, 0), reported()), "B5");
+}
+
+// A hook that does one thing once, at the first of one kind of yield point, and tells the checker who is inside.
+class Meddler final : public YieldHook {
+ public:
+  Meddler(Checker& checker, Yield where, std::function<void()> what)
+      : checker_(checker), where_(where), what_(std::move(what)) {
+#if STACKDRAIN_YIELDS
+    yield_hook = this;
+#endif
+  }
+  ~Meddler() {
+#if STACKDRAIN_YIELDS
+    yield_hook = nullptr;
+#endif
+  }
+  Meddler(const Meddler&) = delete;
+  Meddler& operator=(const Meddler&) = delete;
+  void at(Yield point) override {
+    if (point == where_ && what_) std::exchange(what_, nullptr)();
+  }
+  void entered(Proc proc) override { checker_.entered(proc); }
+  void left() override { checker_.left(); }
+
+ private:
+  Checker& checker_;
+  Yield where_;
+  std::function<void()> what_;
+};
+
+// Go's caches give back what was freed last, which is still in the processor's cache; nobody of ours claims otherwise.
+TEST_F(CheckerTest, B6AReleasedBatchThatIsTheHotHalf) {
+#if STACKDRAIN_YIELDS
+  make({});
+  PolicyClaims claims = find_policy("serial")->claims;
+  claims.releases_cold_half = true;
+  checker_.reset({pool_.get(), collector_.get(), goroutines_, &model_, claims});
+  std::array<Stack, 20> stacks;
+  for (Stack& stack : stacks) stack = pool_->allocate(0, kMinStackBytes);
+  Meddler meddler(checker_, Yield::kCacheRelease, [this] { checker_.note_cache_release(); });
+  for (const Stack stack : stacks) pool_->free(0, stack);
+  EXPECT_EQ((checker_.check_cache_release(), reported()), "B6");
+#endif
+}
+
+TEST_F(CheckerTest, F2AnAllocatorThatIsEnteredAgain) {
+#if STACKDRAIN_YIELDS
+  make({});
+  {
+    Meddler another(checker_, Yield::kCacheRefill, [this] { pool_->allocate(1, kMinStackBytes); });
+    pool_->allocate(0, kMinStackBytes);
+  }
+  EXPECT_EQ(reported(), "none") << "another processor is somebody else";
+  pool_->flush_cache(0);
+  Meddler again(checker_, Yield::kCacheRefill, [this] { pool_->allocate(0, kMinStackBytes); });
+  pool_->allocate(0, kMinStackBytes);
+  EXPECT_EQ(reported(), "F2");
+#endif
+}
+
+TEST_F(CheckerTest, F3ACycleThatBeginsInsideTheAllocator) {
+#if STACKDRAIN_YIELDS
+  make({});
+  Meddler meddler(checker_, Yield::kCacheRefill, [this] { collector_->begin({1, false}); });
+  pool_->allocate(0, kMinStackBytes);
+  EXPECT_EQ(reported(), "F3");
+#endif
+}
+
+TEST_F(CheckerTest, F3ACycleThatIsNotTheOneThatWasBegun) {
+  make({});
+  collector_->begin({2, false});
+  EXPECT_EQ((checker_.check_begun({1, false}, 1, pool_->stats().cached_bytes), reported()), "F3");
+}
+
+TEST_F(CheckerTest, C8AStepThatFreesLessThanItIsTold) {
+  make({});
+  EXPECT_TRUE(checker_.check_step_size(2, 2, 5));
+  EXPECT_TRUE(checker_.check_step_size(9, 5, 5));
+  EXPECT_EQ((checker_.check_step_size(2, 1, 5), reported()), "C8");
+}
+
+TEST_F(CheckerTest, E3AStackTooMany) {
+  make({.stats = [](PoolStats stats) {
+    ++stats.live_stacks;
+    return stats;
+  }});
+  EXPECT_EQ(walked(), "E3");
+}
+
+TEST_F(CheckerTest, E6ARunThatBeginsWithSomethingInTheWorld) {
+  make({});
+  EXPECT_EQ((checker_.check_fresh(seed_preset()), reported()), "E6");
+}
+
+// 32 KiB for the spans of 8 KiB, 64 KiB for g1.
+TEST_F(CheckerTest, E7MoreMemoryThanThereWasEverUseFor) {
+  uint64_t more = 0;
+  make({.stats = [&more](PoolStats stats) {
+    stats.peak_stack_bytes += more;
+    return stats;
+  }});
+  model_.demand.begin(3);
+  model_.demand.allocated(0, size_t{8} << 10, false);
+  model_.demand.allocated(kNoProc, size_t{64} << 10, false);
+  EXPECT_EQ((checker_.check_quiescent(false), reported()), "none") << checker_.violation().message.data();
+  more = 1;
+  EXPECT_EQ((checker_.check_quiescent(false), reported()), "E7");
+}
+
+TEST_F(CheckerTest, E7APeakBelowWhatIsThere) {
+  make({.stats = [](PoolStats stats) {
+    --stats.peak_stack_bytes;
+    return stats;
+  }});
+  EXPECT_EQ(walked(), "E7");
 }
 
 }  // namespace

@@ -31,9 +31,11 @@ namespace stackdrain {
     "a live stack is a power of two, >= 2 KiB, aligned to its size within one Stack span; live ones disjoint",        \
     "each stack when it is issued or moved; walk")                                                                    \
   X(kB3, "B3", "n", "free lists acyclic, inside the span, aligned, of the right length", "walk")                      \
-  X(kB4, "B4", "1", "a cache holds length x slot <= 32 KiB", "walk")                                                  \
+  X(kB4, "B4", "1", "a cache holds length x slot <= 32 KiB; refill and release land at half",                         \
+    "walk; bytes by the program (demand.h)")                                                                          \
   X(kB5, "B5", "c", "between flush and restart nobody touches a cache", "cached bytes stay 0 in a stopped cycle")     \
-  X(kB6, "B6", "n", "a released batch is the cold half", "")                                                          \
+  X(kB6, "B6", "n", "a released batch is the cold half (of who claims it; Go's is the hot one)",                      \
+    "what is cached before and after")                                                                                \
   X(kB7, "B7", "1", "a large span: no free list, on no order list, size class exact", "walk")                         \
   X(kC1, "C1", "1", "a stack is enqueued exactly when the policy says", "held stacks against the model")              \
   X(kC2, "C2", "n", "the deferred set: members in Stack spans, terminates, count and bytes agree", "walk + model")    \
@@ -60,10 +62,12 @@ namespace stackdrain {
   X(kE4, "E4", "1", "accounts use the size before merging", "walk against accounts")                                  \
   X(kE5, "E5", "1", "map and unmap are byte-exact", "accounts, walk")                                                 \
   X(kE6, "E6", "q", "kill all, flush, drain: nothing is left and the heap is one Free span", "end of each program")   \
-  X(kE7, "E7", "q", "peak <= live + deferred bound + caches + partial-span slack", "")                                \
+  X(kE7, "E7", "q", "peak <= live + deferred bound + caches + partial-span slack",                                    \
+    "by the program, when a stack comes (demand.h)")                                                                  \
   X(kF1, "F1", "c", "the lock graph is acyclic", "every lock taken, over a program")                                  \
-  X(kF2, "F2", "c", "the allocator is not re-entered", "")                                                            \
-  X(kF3, "F3", "c", "the phase does not change within an allocator operation", "")                                    \
+  X(kF2, "F2", "c", "the allocator is not re-entered", "each entry, by processor")                                    \
+  X(kF3, "F3", "c", "the phase does not change within an allocator operation",                                        \
+    "both ends of each; what begins a cycle")                                                                         \
   X(kF4, "F4", "c", "every operation ends in bounded steps", "drain loops, tries to claim a goroutine")               \
   X(kF5, "F5", "n", "poison state = liveness", "walk, under ASan")                                                    \
   X(kF6, "F6", "c", "no descriptor is recycled before its last user", "walk of the merged-away descriptors")          \

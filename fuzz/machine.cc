@@ -83,12 +83,15 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   program_ = program;
   length_ = std::min(program.size(), kMaxOperations);
   const bool says = length_ > 0 && !program[0].reserved() && program[0].op() == Op::kWorld;
-  pool_->reset(says ? world_params(program[0], concurrent_) : default_world(concurrent_));
+  const PoolParams params = says ? world_params(program[0], concurrent_) : default_world(concurrent_);
+  pool_->reset(params);
   for (uint32_t g = 0; g < kGoroutines; ++g) goroutines_[g].reset(g);
   collector_.reset(*pool_);
   collector_.set_heap_roots(model_.heap);
   model_.reset();
+  if (policy.claims.pools_as_go) model_.demand.begin(params.orders);
   checker_.reset({pool_, &collector_, goroutines_, &model_, policy.claims});
+  checker_.check_fresh(params);
   verdict_ = {};
   verdict_.operations = length_;
   index_ = next_ = 0;
@@ -158,6 +161,7 @@ void Machine::run_one(size_t index) {
   bool held_of_it = false;
   if (state_counters_ != nullptr) held_pointers(operation, held, held_of_it);
   outcome_.no_op = operation.reserved() ? "a reserved code" : execute(operation);
+  if (!nested_ && model_.demand.refilled()) settle_refill();
   if (state_counters_ != nullptr) count_state(operation, held, held_of_it);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
   const bool changed = outcome_.no_op == nullptr && (!leaves_pool_alone(operation.op()) || checker_.overlap());
@@ -201,6 +205,7 @@ void Machine::at(Yield point) {
   if (point == Yield::kClaim && ++claim_.tries > kMaxClaims) {
     checker_.report(Invariant::kF4, "a copier tries for the %dth time to claim one goroutine", claim_.tries);
   }
+  if (point == Yield::kCacheRelease) checker_.note_cache_release();
   if (host_.drains && point == Yield::kHandOff) checker_.check_not_over(freed_inside_);
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
@@ -228,6 +233,7 @@ void Machine::run_nested() {
     if (outcome_.no_op != nullptr) continue;
     checker_.note_overlap(true);
     model_.reserve_known = false;
+    model_.demand.overlapped();
   }
   nested_ = false;
   if (!checker_.failed()) {
@@ -422,14 +428,15 @@ ModelRetired Machine::retired_of(uint32_t g) const {
 }
 
 // Called before the pool gives the stack up, so that the model says what must become of it.
-void Machine::expect_given_back(const ModelRetired& retired, RetireWhy why) {
+void Machine::expect_given_back(const ModelRetired& retired, RetireWhy why, Proc proc) {
+  const bool kept = reserves() && marking() && model_.large(retired.stack, retired.span);
+  const bool past_caches = marking() && policy_->claims.retires_past_caches;
   --model_.live_stacks;
   model_.live_bytes -= retired.stack.bytes();
+  if (!defers(why) && !kept) model_.demand.freed(past_caches ? kNoProc : proc, retired.stack.bytes());
   if (marking() && why == RetireWhy::kShrunk) model_.shrunk.add(retired);
   if (defers(why) && !model_.deferred.full()) model_.deferred.add(retired);
-  if (reserves() && marking() && model_.large(retired.stack, retired.span)) {
-    ++model_.reserve_of(retired.stack);
-  }
+  if (kept) ++model_.reserve_of(retired.stack);
 }
 
 bool Machine::reserves() const {
@@ -437,22 +444,44 @@ bool Machine::reserves() const {
 }
 
 // A stack came from the pool; a large one from the reserve, if that has one of its size.
-void Machine::expect_allocated(Stack stack) {
+void Machine::expect_allocated(Stack stack, Proc proc) {
   ++model_.live_stacks;
+  ++model_.allocations;
   model_.live_bytes += stack.bytes();
-  if (!reserves() || !model_.large(stack, pool_->locate(stack.lo))) return;
-  uint32_t& reserve = model_.reserve_of(stack);
-  if (reserve != 0) --reserve;
+  const bool may_reuse = reserves() && model_.large(stack, pool_->locate(stack.lo));
+  const bool reused = may_reuse && model_.reserve_of(stack) != 0;
+  if (reused) --model_.reserve_of(stack);
+  model_.demand.allocated(proc, stack.bytes(), reused);
+}
+
+// An exhausted arena fills a cache as far as it goes.
+void Machine::settle_refill() {
+  const uint64_t expected = model_.demand.cached_bytes();
+  const uint64_t cached = pool_->stats().cached_bytes;
+  const bool exhausted = pool_->arena_mapped() == size_t{pool_->params().arena_pages} << kPageShift;
+  model_.demand.settle(exhausted && cached < expected ? expected - cached : 0);
+}
+
+void Machine::expect_flushed() {
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) model_.demand.flushed(proc);
+}
+
+// A stack of so many bytes was refused for want of memory.
+void Machine::refuse(size_t bytes) {
+  starve();
+  const int order = order_of(bytes);
+  const bool small = order < pool_->params().orders;
+  checker_.check_refused(small ? kPoolSpanPages : pages_for(bytes), small ? order : kLargeOrder);
 }
 
 // `old`: taken before the move, because afterwards its span may be anything.
-void Machine::expect_move(uint32_t g, ModelRetired old, RetireWhy why) {
+void Machine::expect_move(uint32_t g, ModelRetired old, RetireWhy why, Proc proc) {
   ModelGoroutine& owner = expected(g);
   const Stack fresh = goroutine(g).stack();
   old.used = owner.used;
   owner.stack = fresh;
-  expect_allocated(fresh);
-  expect_given_back(old, why);
+  expect_allocated(fresh, proc);
+  expect_given_back(old, why, proc);
 }
 
 // ---- mutators ----
@@ -468,14 +497,15 @@ const char* Machine::do_spawn(Operation operation) {
   const bool gives_back = owner.stack && owner.stack.bytes() != bytes;
   const bool reuses = owner.stack && !gives_back;
   if (gives_back) {
-    expect_given_back(kept, RetireWhy::kDead);
+    expect_given_back(kept, RetireWhy::kDead, proc_);
     owner.stack = {};
   }
   owner.in_move = true;
-  call(Op::kSpawn, "go[%u].spawn(pool, %d, %zu, %s);", g, proc_, bytes, name_of(marking()));
-  const bool spawned = goroutine(g).spawn(*pool_, proc_, bytes, marking());
+  const Proc proc = proc_;
+  call(Op::kSpawn, "go[%u].spawn(pool, %d, %zu, %s);", g, proc, bytes, name_of(marking()));
+  const bool spawned = goroutine(g).spawn(*pool_, proc, bytes, marking());
   owner.in_move = false;
-  if (!spawned) starve();
+  if (!spawned) refuse(bytes);
   if (!spawned && !gives_back) return "the arena is exhausted";
   if (!spawned) {
     note("g%u gave its stack back, and the arena is exhausted", g);
@@ -486,7 +516,7 @@ const char* Machine::do_spawn(Operation operation) {
   if (stack.bytes() != bytes) {
     checker_.report(Invariant::kB2, "spawn g%u got %zu bytes, not %zu", g, stack.bytes(), bytes);
   }
-  if (!reuses) expect_allocated(stack);
+  if (!reuses) expect_allocated(stack, proc);
   owner.stack = stack;
   owner.status = GoStatus::kRunning;
   ++owner.generation;
@@ -502,7 +532,7 @@ const char* Machine::do_spawn(Operation operation) {
   return nullptr;
 }
 
-void Machine::expect_exit(uint32_t g) {
+void Machine::expect_exit(uint32_t g, Proc proc) {
   ModelGoroutine& owner = expected(g);
   const ModelRetired old = retired_of(g);
   owner.status = GoStatus::kDead;
@@ -510,7 +540,7 @@ void Machine::expect_exit(uint32_t g) {
   owner.used = 0;
   owner.roots = {};
   if (old.stack.bytes() == kStartStack) return;
-  expect_given_back(old, RetireWhy::kDead);
+  expect_given_back(old, RetireWhy::kDead, proc);
   owner.stack = {};
 }
 
@@ -519,7 +549,7 @@ const char* Machine::do_exit(Operation operation) {
   if (const char* refusal = mutator_refusal(g)) return refusal;
   if (expected(g).status != GoStatus::kRunning) return "it doesn't run";
   if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
-  expect_exit(g);
+  expect_exit(g, proc_);
   expected(g).in_move = true;
   call(Op::kExit, "go[%u].exit(pool, %d, %s);", g, proc_, name_of(marking()));
   goroutine(g).exit(*pool_, proc_, marking());
@@ -535,10 +565,11 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   const ModelRetired old = retired_of(g);
   claim_ = {0, owner.status};
   owner.in_move = true;
-  call(Op::kGrow, "go[%u].%s(pool, %d, %zu, %s);", g, frame_bytes != 0 ? "call" : "grow", proc_,
+  const Proc proc = proc_;
+  call(Op::kGrow, "go[%u].%s(pool, %d, %zu, %s);", g, frame_bytes != 0 ? "call" : "grow", proc,
        frame_bytes != 0 ? frame_bytes : new_bytes, name_of(marking()));
-  const bool grown = frame_bytes != 0 ? goroutine(g).call(*pool_, proc_, frame_bytes, marking())
-                                      : goroutine(g).grow(*pool_, proc_, new_bytes, marking());
+  const bool grown = frame_bytes != 0 ? goroutine(g).call(*pool_, proc, frame_bytes, marking())
+                                      : goroutine(g).grow(*pool_, proc, new_bytes, marking());
   owner.in_move = false;
   if (checker_.failed()) return false;
   const Stack fresh = goroutine(g).stack();
@@ -550,8 +581,8 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
     checker_.report(Invariant::kD3, "g%u grew from %zu to %zu bytes, the rule says %zu", g, old.stack.bytes(),
                     fresh.bytes(), new_bytes);
   }
-  if (grown) expect_move(g, old, RetireWhy::kGrown);
-  if (!grown && new_bytes <= pool_->params().max_stack_bytes) starve();
+  if (grown) expect_move(g, old, RetireWhy::kGrown, proc);
+  if (!grown && new_bytes <= pool_->params().max_stack_bytes) refuse(new_bytes);
   note("g%u %s from %zu to %zu bytes", g, grown ? "grew" : "could not grow", old.stack.bytes(), new_bytes);
   return grown;
 }
@@ -737,6 +768,7 @@ const char* Machine::do_heap_alloc(Operation operation) {
   const uintptr_t base = pool_->allocate_heap(pages, zeroed);
   if (base == 0) {
     starve();
+    checker_.check_refused(pages, kNoOrder);
     return "the arena is exhausted";
   }
   const Location at = pool_->locate(base);
@@ -785,12 +817,23 @@ const char* Machine::do_flush(Operation operation) {
   if (!nested_) host_ = {proc, -1, -1};
   call(Op::kFlush, "pool.flush_cache(%d);", proc);
   pool_->flush_cache(proc);
+  model_.demand.flushed(proc);
   return nullptr;
 }
 
 const char* Machine::do_release() {
   call(Op::kRelease, "pool.release_idle();");
-  note("%" PRIu64 " bytes given back to the system", pool_->release_idle());
+  const uint64_t before = pool_->stats().released_bytes;
+  const uint64_t bytes = pool_->release_idle();
+  const PoolStats stats = pool_->stats();
+  if (policy_->claims.tells_places &&
+      (stats.released_bytes != stats.idle_bytes || bytes != stats.released_bytes - before)) {
+    checker_.report(Invariant::kE5,
+                    "%" PRIu64 " bytes are said to be given back to the system: %" PRIu64 " were and %" PRIu64
+                    " are now, of %" PRIu64 " idle",
+                    bytes, before, stats.released_bytes, stats.idle_bytes);
+  }
+  note("%" PRIu64 " bytes given back to the system", bytes);
   return nullptr;
 }
 
@@ -800,8 +843,12 @@ void Machine::begin_cycle(CycleKind kind) {
   model_.shrunk.clear();
   stopping_ = true;
   call(Op::kGcBegin, "collector.begin({.markers = %d, .concurrent = %s});", kind.markers, name_of(kind.concurrent));
+  const uint32_t cycle = collector_.cycle() + 1;
+  const uint64_t cached = pool_->stats().cached_bytes;
   collector_.begin(kind);
   stopping_ = false;
+  checker_.check_begun(kind, cycle, cached);
+  if (kind.concurrent) expect_flushed();
   checker_.note_mark_began();
 }
 
@@ -836,13 +883,13 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   owner.in_move = was_in_move;
   const bool movable = !owner.parking && (claim_.from == GoStatus::kRunning || claim_.from == GoStatus::kWaiting);
   if (dead && had_stack && job.claimed) {
-    expect_given_back(old, RetireWhy::kDead);
+    expect_given_back(old, RetireWhy::kDead, kNoProc);
     owner.stack = {};
   }
   if (checker_.failed() || dead || !job.claimed) return true;
   model_.pointers += 2 * owner.frames;  // of each frame its link and its slot
   note("m%u: g%u %s", marker, g, kShrinkResultNames[static_cast<size_t>(job.shrink)].data());
-  if (job.shrink == ShrinkResult::kNoMemory) starve();
+  if (job.shrink == ShrinkResult::kNoMemory) refuse(bytes / 2);
   if (job.shrink == ShrinkResult::kShrunk) {
     ++verdict_.shrinks;
     const Stack fresh = goroutine(g).stack();
@@ -859,8 +906,9 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
     if (fresh.hi == old.stack.hi) {  // where it is: nothing was given up that anybody could point into
       owner.stack = fresh;
       model_.live_bytes -= fresh.bytes();
+      model_.demand.halved(fresh.bytes());
     } else {
-      expect_move(g, old, RetireWhy::kShrunk);
+      expect_move(g, old, RetireWhy::kShrunk, kNoProc);
     }
   } else if (movable && !nested_ && bytes > kMinStackBytes && counted < bytes / 4) {
     if (job.shrink == ShrinkResult::kInUse) {
@@ -945,6 +993,7 @@ bool Machine::end_mark_in_bounds() {
   call(Op::kGcEnd, "collector.end_mark();");
   collector_.end_mark();
   const uint64_t work = work_so_far() - before;
+  pause_work_ = work;
   const PolicyClaims& claims = policy_->claims;
   const uint64_t bound = claims.pause_work_per_stack * stacks + claims.pause_work_per_page * pages;
   if (!claims.sound || work <= bound) return true;
@@ -980,6 +1029,7 @@ JobResult Machine::run_fixed_job(uint32_t marker) {
     checker_.report(Invariant::kB5, "root job %u says that the caches were %sflushed", job,
                     result.flushed ? "" : "not ");
   }
+  if (flushes && !collector_.kind().concurrent) expect_flushed();
   return result;
 }
 
@@ -1020,9 +1070,14 @@ bool Machine::end_cycle() {
   if (!checker_.check_step(false) || !checker_.check_mark_ended()) return false;
   host_ = {};
   if (!end_mark_in_bounds() || !check_all_judged()) return false;
-  if (policy_->claims.empties_in_pause) model_.deferred.clear();
-  if (!policy_->claims.empties_in_pause || checker_.failed()) return !checker_.failed();
-  return checker_.check_quiescent(false) && checker_.check_step(false);
+  const PolicyClaims& claims = policy_->claims;
+  const uint64_t least = claims.defers_shrunk && claims.tells_places ? model_.deferred.count : 0;
+  if (claims.empties_in_pause) model_.free_all_deferred();
+  if (!claims.empties_in_pause || checker_.failed()) return !checker_.failed();
+  if (!checker_.check_quiescent(false) || !checker_.check_step(false)) return false;
+  if (pause_work_ >= least) return true;
+  return checker_.report(Invariant::kF4, "the pause freed %" PRIu64 " stacks and says it did %" PRIu64 " units of work",
+                         least, pause_work_);
 }
 
 const char* Machine::do_gc_end() {
@@ -1051,13 +1106,12 @@ const char* Machine::do_drain(size_t budget) {
     check_hold(budget);
     return nullptr;
   }
+  const size_t left = model_.deferred.count;
   const size_t all_freed = step_drain(budget);
   const size_t freed = all_freed - freed_inside_;
   note("%zu freed", freed);
-  if (budget != 0 && policy_->claims.defers_shrunk && freed > budget) {
-    checker_.report(Invariant::kC8, "a drain step with a budget of %zu freed %zu stacks", budget, freed);
-  }
   checker_.settle_drained(model_, policy_->claims.defers_shrunk ? all_freed : 0);
+  if (policy_->claims.holds_as_told && !checker_.overlap()) checker_.check_step_size(budget, freed, left);
   if (nested_) return nullptr;
   if (!pool_->drain_pending()) model_.forget_reserve();
   if (!pool_->drain_pending() && !checker_.failed()) checker_.check_quiescent(false);
@@ -1091,11 +1145,16 @@ size_t Machine::step_drain(size_t budget) {
   host_.drains = true;
   locks_.forget_holds();
   const uint64_t released = pool_->stats().spans_released;
+  const uint64_t before = work_so_far();
   call(Op::kDrain, "pool.drain_step(%zu);", budget);
   const size_t freed = pool_->drain_step(budget) + freed_inside_;
   host_.drains = false;
   check_hold(budget);
   const PolicyClaims& claims = policy_->claims;  // a step of the policy by address counts what it looked at
+  if (claims.tells_places && !claims.by_address && !checker_.overlap() && freed > work_so_far() - before) {
+    checker_.report(Invariant::kF4, "a drain step freed %zu and says it did %" PRIu64 " units of work", freed,
+                    work_so_far() - before);
+  }
   if (!claims.defers_shrunk && !claims.by_address && !checker_.overlap()) {
     check_released(pool_->stats().spans_released - released, freed);
   }
@@ -1152,7 +1211,7 @@ bool Machine::kill_all() {
       call(Op::kWake, "go[%u].wake();", g);
       goroutine(g).wake();
     }
-    expect_exit(g);
+    expect_exit(g, 0);
     call(Op::kExit, "go[%u].exit(pool, 0, false);", g);
     goroutine(g).exit(*pool_, 0, false);
   }
@@ -1175,6 +1234,7 @@ void Machine::finish() {
   for (Proc proc = 0; proc < pool_->params().procs; ++proc) {
     call(Op::kFlush, "pool.flush_cache(%d);", proc);
     pool_->flush_cache(proc);
+    model_.demand.flushed(proc);
   }
   checker_.check_quiescent(true);
 }

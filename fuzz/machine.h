@@ -151,6 +151,8 @@ class Machine final : private YieldHook {
   // A preempted goroutine goes on where `proc` operations have put it meanwhile.
   Proc resumes_on(Proc proc) override { return !nested_ && host_.proc == proc ? proc_ : proc; }
   void drain_goes_on(uintptr_t next, size_t left) override { checker_.check_next_of_drain(next, left); }
+  void entered(Proc proc) override { checker_.entered(proc); }
+  void left() override { checker_.left(); }
 
   void reset(ProgramView program, const PolicyRow& policy);
   void choose_pool(const PolicyRow& policy);
@@ -211,10 +213,13 @@ class Machine final : private YieldHook {
 
   bool grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes);
   bool marker_job(uint32_t marker, uint32_t g);
-  void expect_exit(uint32_t g);
-  void expect_move(uint32_t g, ModelRetired old, RetireWhy why);
-  void expect_given_back(const ModelRetired& retired, RetireWhy why);
-  void expect_allocated(Stack stack);
+  void expect_exit(uint32_t g, Proc proc);
+  void expect_move(uint32_t g, ModelRetired old, RetireWhy why, Proc proc);
+  void expect_given_back(const ModelRetired& retired, RetireWhy why, Proc proc);
+  void expect_allocated(Stack stack, Proc proc);
+  void expect_flushed();
+  void settle_refill();
+  void refuse(size_t bytes);
   bool reserves() const;
   ModelRetired retired_of(uint32_t g) const;
   bool defers(RetireWhy why) const;
@@ -268,6 +273,7 @@ class Machine final : private YieldHook {
   Watch watch_always_ = Watch::kUsual;
   Alternatives* alternatives_ = nullptr;
   Claim claim_;
+  uint64_t pause_work_ = 0;  // units of work of the last end_mark
   size_t freed_inside_ = 0;  // stacks that drain steps inside the one under way have freed
 };
 

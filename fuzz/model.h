@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fuzz/demand.h"
 #include "target/any_pool.h"
 #include "target/goroutine.h"
 
@@ -75,6 +76,8 @@ struct Model {
   uint64_t objects = 0;      // of them: heap objects
   uint64_t live_stacks = 0;  // includes what dead goroutines keep
   uint64_t live_bytes = 0;
+  uint64_t allocations = 0;
+  Demand demand;  // begun by who tells it of every stack
 
   // Has the stack a span of its own?
   static bool large(Stack stack, const Location& span) { return size_t{span.pages} << kPageShift == stack.bytes(); }
@@ -82,8 +85,20 @@ struct Model {
     return reserve[static_cast<size_t>(std::countr_zero(stack.bytes() >> kPageShift))];
   }
   void forget_reserve() {
+    for (size_t size = 0; size < reserve.size(); ++size) {
+      if (reserve[size] != 0) demand.forget_kept((uint64_t{reserve[size]} << size) << kPageShift);
+    }
     reserve = {};
     reserve_known = true;
+  }
+  // The stacks that were deferred and are freed now.
+  void free_deferred(size_t i) {
+    demand.freed(kNoProc, deferred.items[i].stack.bytes());
+    deferred.remove(i);
+  }
+  void free_all_deferred() {
+    for (size_t i = 0; i < deferred.count; ++i) demand.freed(kNoProc, deferred.items[i].stack.bytes());
+    deferred.clear();
   }
 
   void reset() {
@@ -105,7 +120,8 @@ struct Model {
     reserve_known = true;
     deferred_bytes = handed_off = 0;
     pointers = objects = 0;
-    live_stacks = live_bytes = 0;
+    live_stacks = live_bytes = allocations = 0;
+    demand = {};
   }
 };
 

@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from string import Template
 
-import drawing
-import results as find
 import sections
 import tables
 from tables import Html
@@ -13,23 +11,15 @@ from tables import Html
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def write(results, pictures, directory, title):
+def write(results, pictures, directory):
     """directory/index.html; pictures: [(graph, SVG or None)]."""
-    figures = _toggles(results) + Html("\n").join(_figure(results, graph, svg) for graph, svg in pictures)
+    figures = Html("\n").join(_figure(results, graph, svg) for graph, svg in pictures)
     body = "\n".join(f'<section id="{section.name}"><h2>{section.title}</h2>\n'
                      f'{section.content(results, figures)}</section>' for section in sections.SECTIONS)
     links = " ".join(f'<a href="#{section.name}">{section.title}</a>' for section in sections.SECTIONS)
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=tables.html(title), introduction=_with_code(sections.introduction(results)), absent=_absent(results), links=links, body=body)
+        introduction=_with_code(sections.introduction(results)), absent=_absent(results), links=links, body=body)
     (directory / "index.html").write_text(text, encoding="utf-8")
-
-
-def _toggles(results):
-    """A box for each policy; page.html's script shows and hides it in every graph."""
-    styles = drawing.styles_of(find.labels(results))
-    boxes = "".join(f'<label><input type="checkbox" checked data-toggle="{tables.attribute(name)}">'
-                    f'<i style="background: {style.colour}"></i>{tables.html(name)}</label> ' for name, style in styles.items())
-    return Html(f'<div class="toggles" role="group" aria-label="Policies shown in the graphs">{boxes}</div>\n') if boxes else Html()
 
 
 def _figure(results, graph, svg):

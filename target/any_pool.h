@@ -30,6 +30,7 @@
 #include "target/base.h"
 #include "target/params.h"
 #include "target/stack.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 
@@ -212,7 +213,7 @@ class AnyPool {
   virtual size_t arena_mapped() const = 0;
 };
 
-// The adapter from the concept to the interface; adds nothing but the virtual call.
+// The adapter from the concept to the interface; adds the virtual call, and tells a hook who is inside.
 template <StackPool P>
 class PoolBox final : public AnyPool {
  public:
@@ -220,18 +221,33 @@ class PoolBox final : public AnyPool {
   explicit PoolBox(Args&&... args) : pool_(static_cast<Args&&>(args)...) {}
 
   void reset(const PoolParams& params) override { pool_.reset(params); }
-  Stack allocate(Proc proc, size_t bytes) override { return pool_.allocate(proc, bytes); }
-  void free(Proc proc, Stack stack) override { pool_.free(proc, stack); }
-  void retire(Proc proc, Stack stack, RetireWhy why) override { pool_.retire(proc, stack, why); }
+  Stack allocate(Proc proc, size_t bytes) override {
+    const InAllocator inside(proc);
+    return pool_.allocate(proc, bytes);
+  }
+  void free(Proc proc, Stack stack) override {
+    const InAllocator inside(proc);
+    pool_.free(proc, stack);
+  }
+  void retire(Proc proc, Stack stack, RetireWhy why) override {
+    const InAllocator inside(proc);
+    pool_.retire(proc, stack, why);
+  }
   Stack halve([[maybe_unused]] Stack stack) override {
     if constexpr (requires { pool_.halve(stack); }) return pool_.halve(stack);
     return {};
   }
-  void flush_cache(Proc proc) override { pool_.flush_cache(proc); }
+  void flush_cache(Proc proc) override {
+    const InAllocator inside(proc);
+    pool_.flush_cache(proc);
+  }
   void begin_cycle(CycleKind kind) override { pool_.begin_cycle(kind); }
   void end_mark() override { pool_.end_mark(); }
   void restarted() override { pool_.restarted(); }
-  size_t drain_step(size_t budget) override { return pool_.drain_step(budget); }
+  size_t drain_step(size_t budget) override {
+    const InAllocator inside(kNoProc);
+    return pool_.drain_step(budget);
+  }
   bool drain_pending() const override { return pool_.drain_pending(); }
   uintptr_t allocate_heap(uint32_t pages, bool zeroed) override { return pool_.allocate_heap(pages, zeroed); }
   void free_heap(uintptr_t base) override { pool_.free_heap(base); }

@@ -35,6 +35,8 @@ struct PoolParams {
   // after-restart: how long a drain step keeps the lock, and the batch in stacks (>= 1).
   DrainHold drain_hold = DrainHold::kBatch;
   uint32_t drain_batch = 64;
+
+  bool operator==(const PoolParams&) const = default;
 };
 
 // Go at the seed commit: three orders, one lock, the guard not counted by the shrink rule.

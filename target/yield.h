@@ -71,6 +71,12 @@ class YieldHook {
   // A drain freed a stack and goes on with the one at `next`, the first of `left` (> 0). Nothing may run there.
   // not reached by programs: the machine has its own
   virtual void drain_goes_on([[maybe_unused]] uintptr_t next, [[maybe_unused]] size_t left) {}
+  // An operation of the allocator begins, on `proc` (kNoProc: by somebody without a processor), and ends. Nothing may
+  // run there.
+  // not reached by programs: the machine has its own
+  virtual void entered([[maybe_unused]] Proc proc) {}
+  // not reached by programs: the machine has its own
+  virtual void left() {}
 
  protected:
   ~YieldHook() = default;
@@ -98,6 +104,18 @@ inline Proc yield_and_resume(Yield point, Proc proc) {
 inline void tell_drain_goes_on(uintptr_t next, size_t left) {
   if (yield_hook != nullptr && left != 0) yield_hook->drain_goes_on(next, left);
 }
+// While it lives, an operation of the allocator is under way (F2, F3).
+class InAllocator {
+ public:
+  explicit InAllocator(Proc proc) {
+    if (yield_hook != nullptr) yield_hook->entered(proc);
+  }
+  ~InAllocator() {
+    if (yield_hook != nullptr) yield_hook->left();
+  }
+  InAllocator(const InAllocator&) = delete;
+  InAllocator& operator=(const InAllocator&) = delete;
+};
 #else
 inline void count_work() {}
 inline uint64_t work_so_far() {
@@ -108,6 +126,10 @@ inline Proc yield_and_resume(Yield, Proc proc) {
   return proc;
 }
 inline void tell_drain_goes_on(uintptr_t, size_t) {}
+class InAllocator {
+ public:
+  explicit InAllocator(Proc) {}
+};
 #endif
 
 }  // namespace stackdrain

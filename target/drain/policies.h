@@ -26,7 +26,10 @@ struct PolicyClaims {
   uint32_t pause_work_per_page = 0;
   bool holds_as_told = false;  // a drain step holds no lock for more stacks than PoolParams::drain_hold says
   bool tells_places = true;    // its walk shows every span and slot; else only what the program sees is checked
-  bool by_address = false;     // which slot of a span is issued next depends on where it lies, not on its history
+  bool pools_as_go = false;  // its caches are filled and its spans carved by Go's rules; it refuses only what it lacks
+  bool releases_cold_half = false;   // what a full cache gives back to the pool are the stacks that lay in it longest
+  bool retires_past_caches = false;  // a small stack that is retired while a mark runs goes into no processor's cache
+  bool by_address = false;           // which slot of a span is issued next depends on where it lies, not on its history
 };
 
 struct PolicyRow {

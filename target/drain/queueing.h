@@ -19,6 +19,7 @@ class QueueingPool : public DeferringPool {
     ReferencePool::reset(params);
     MutexLock lock(queue_mutex_);
     queue_.clear();
+    queue_locks_ = 0;
   }
 
   void retire(Proc proc, Stack stack, RetireWhy why) SD_EXCLUDES(queue_mutex_) {
