@@ -20,6 +20,20 @@ PauseResult run(const Variant& variant, int mutators, int markers) {
                           .cycles = kCycles});
 }
 
+void expect_stalls(const PauseResult& result) {
+  ASSERT_EQ(result.hiccup_ns.size(), static_cast<size_t>(kCycles));
+  for (const double hiccup : result.hiccup_ns) {
+    EXPECT_GT(hiccup, 0);
+    EXPECT_LE(hiccup, static_cast<double>(result.hiccup.max()));
+  }
+  ASSERT_FALSE(result.stalls.empty());
+  EXPECT_EQ(result.stalls.front().first, 0) << "the pause is the first stall";
+  for (size_t i = 1; i < result.stalls.size(); ++i) {
+    EXPECT_GE(result.stalls[i].first, result.stalls[i - 1].first + result.stalls[i - 1].second);
+    EXPECT_LE(result.stalls[i].first + result.stalls[i].second, result.watched_ns);
+  }
+}
+
 void expect_complete(const PauseResult& result) {
   EXPECT_EQ(result.splits.size(), static_cast<size_t>(kCycles));
   EXPECT_EQ(result.drain_cpu_ns.size(), static_cast<size_t>(kCycles));
@@ -36,17 +50,7 @@ void expect_complete(const PauseResult& result) {
     EXPECT_GT(stall, 0);
     EXPECT_LE(stall, static_cast<double>(result.latency.max())) << "a stall is one part of a pair that was recorded";
   }
-  ASSERT_EQ(result.hiccup_ns.size(), static_cast<size_t>(kCycles));
-  for (const double hiccup : result.hiccup_ns) {
-    EXPECT_GT(hiccup, 0);
-    EXPECT_LE(hiccup, static_cast<double>(result.hiccup.max()));
-  }
-  ASSERT_FALSE(result.stalls.empty());
-  EXPECT_EQ(result.stalls.front().first, 0) << "the pause is the first stall";
-  for (size_t i = 1; i < result.stalls.size(); ++i) {
-    EXPECT_GE(result.stalls[i].first, result.stalls[i - 1].first + result.stalls[i - 1].second);
-    EXPECT_LE(result.stalls[i].first + result.stalls[i].second, result.watched_ns);
-  }
+  expect_stalls(result);
   EXPECT_GT(result.latency.count(), 0u);
   EXPECT_GT(result.hiccup.count(), 0u);
   EXPECT_GT(result.hiccup_seconds, 0);

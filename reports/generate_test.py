@@ -592,6 +592,20 @@ class RegimesTest(unittest.TestCase):
         self.assertIn("bitmap", table)
         self.assertNotIn("immediate", table.replace("(immediate)", ""))
 
+    def test_over_the_cheapest(self):
+        content = fixture()
+        content["drain"] = [drain_row(policy, "", stacks, each * stacks, after_ns=[0.0] * 7, enqueue_ns=[0.0] * 7)
+                            for policy, each in (("serial", 100.0), ("bitmap", 25.0)) for stacks in (1024, 8192, 102400)]
+        text = re.sub("<[^>]+>", " ", regimes.over_the_cheapest(content))
+        self.assertRegex(text, r"serial\s+4\.00×\s+4\.00×\s+4\.00×\s+4\.00×\s+n\^1\.00")
+        self.assertRegex(text, r"bitmap\s+1\.00×")
+
+    def test_growth_finds_the_exponent(self):
+        line = regimes.growth([(2**n, 3 * 2 ** (1.2 * n) * (1.01 if n % 2 else 0.99)) for n in range(10, 20)])
+        self.assertAlmostEqual(line.slope, 1.2, places=2)
+        self.assertLess(line.low, 1.2)
+        self.assertGreater(line.high, 1.2)
+
     def test_byte_seconds(self):
         self.assertEqual(find.held_byte_seconds({"held": [[0, 0], [1e9, 10], [3e9, 4], [4e9, 0]]}), 24)
 

@@ -4,6 +4,7 @@ Only sound policies compete. Two that can't be told apart share the win: their s
 resolution, or Mann and Whitney's test (where there are enough; else their ranges) leaves open which is less.
 """
 
+import math
 from typing import Callable, NamedTuple
 
 import human
@@ -110,7 +111,7 @@ def regimes(results, _):
     if body:
         headers = ("stacks", *(measure.title for measure in DRAIN_MEASURES))
         text += Html("<h3>One drain, no mutator beside it</h3>") + tables.table(headers, body, texts=4)
-    text += _with_mutators(results, resolution)
+    text += _with_mutators(results, resolution) + over_the_cheapest(results)
     if not body and "<table" not in text:
         return tables.missing("Fewer than two policies were measured in this run.")
     return text + tables.paragraph(
@@ -150,6 +151,46 @@ def resolution_of(results):
     """What one reading of the clock can't tell apart, in ns."""
     context = results["context"]
     return 2 * (context["clock_overhead_ns"] + context["clock_step_ns"])
+
+
+# ---- what each costs over the cheapest ----
+
+def growth(points):
+    """The exponent b of cost = a·n^b through (n, cost) points, with its 95 % interval; None where there are too few."""
+    return stats.fit_line([(math.log(stacks), math.log(cost)) for stacks, cost in points if cost > 0])
+
+
+def over_the_cheapest(results):
+    """Lower bounds of overhead: each policy's cost over the least that any has, and how its cost grows with n."""
+    rows = [row for row in find.headline_rows(results, cache="cold") if not find.is_control(row)]
+    names = list(dict.fromkeys(find.label(row) for row in rows))
+    common = [stacks for stacks in sorted({row["stacks"] for row in rows})
+              if {row["policy"] for row in rows if row["stacks"] == stacks} == {row["policy"] for row in rows}]
+    if len(names) < 2 or not common:
+        return Html()
+    shown = [stacks for stacks in find.HEADLINE_STACKS if stacks in common] or common[-1:]
+    costs = {name: {row["stacks"]: row for row in rows if find.label(row) == name} for name in names}
+    headers = ["policy"]
+    for stacks in shown:
+        headers += [f"pause at {human.count(stacks)}", f"CPU at {human.count(stacks)}"]
+    body = [[name, *(cell for stacks in shown for cell in _over(costs, name, stacks)), _growth_cell(costs[name])] for name in names]
+    return Html(f"<h3>Over the cheapest, stacks of {human.size(find.HEADLINE_BYTES)}, random order, all shrunk</h3>") \
+        + tables.table([*headers, "CPU grows as"], body) + tables.paragraph(
+            "How many times the least that any sound policy has: the pause, and the CPU of enqueue, pause and drain together. "
+            "Growth: the exponent of n that fits the CPU from 1 Ki on, with its 95 % interval.", "note")
+
+
+def _over(costs, name, stacks):
+    for samples in (DRAIN_MEASURES[0].samples, DRAIN_MEASURES[1].samples):
+        medians = {one: max(1, stats.median(samples(rows[stacks]))) for one, rows in costs.items() if stacks in rows}
+        yield human.ratio(medians[name] / min(medians.values())) if name in medians else "–"
+
+
+def _growth_cell(rows):
+    line = growth([(stacks, total) for stacks, row in rows.items() if stacks >= 1024 for total in _sums(row)])
+    if not line:
+        return "–"
+    return tables.small(f"n^{human.digits(line.slope, 3)}", f"{human.digits(line.low, 3)} – {human.digits(line.high, 3)}")
 
 
 # ---- which policy for whom ----
