@@ -502,6 +502,23 @@ std::string now_text() {
   return text;
 }
 
+// What a cache line costs that is read one after the other: the limit of whoever touches a line a stack.
+double measure_line_ns() {
+  constexpr size_t kLines = size_t{4} << 20;
+  constexpr size_t kWordsALine = 8;
+  const std::vector<uint64_t> buffer(kLines * kWordsALine, 1);
+  const volatile uint64_t* const words = buffer.data();
+  std::vector<double> each;
+  for (int repetition = 0; repetition < 7; ++repetition) {
+    const int64_t start = now_ns();
+    uint64_t sum = 0;
+    for (size_t line = 0; line < kLines; ++line) sum += words[line * kWordsALine];
+    STACKDRAIN_CHECK(sum == kLines, "every line is read once");
+    each.push_back(static_cast<double>(now_ns() - start) / static_cast<double>(kLines));
+  }
+  return median(each);
+}
+
 json context_of(Extent extent) {
   double load[3] = {};
   if (getloadavg(load, 3) != 3) std::fill(std::begin(load), std::end(load), -1.0);
@@ -519,6 +536,7 @@ json context_of(Extent extent) {
           {"load", {load[0], load[1], load[2]}},
           {"clock_overhead_ns", clock.overhead_ns},
           {"clock_step_ns", clock.step_ns},
+          {"line_ns", measure_line_ns()},
           {"quick", extent == Extent::kQuick},
           {"full", extent == Extent::kFull},
           {"command", absl::GetFlag(FLAGS_command)},

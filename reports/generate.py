@@ -23,14 +23,19 @@ import stats
 
 def main(arguments=None):
     options = parse(arguments)
-    try:
-        results = schema.load_results(options.results)
-    except schema.BadResults as error:
-        print(f"generate.py: {options.results.name}: {error}", file=sys.stderr)
-        return 2
+    loaded = []
+    for path in filter(None, (options.results, options.compare_with)):
+        try:
+            loaded.append(schema.load_results(path))
+        except schema.BadResults as error:
+            print(f"generate.py: {path.name}: {error}", file=sys.stderr)
+            return 2
+    results = loaded[0]
+    if len(loaded) > 1:
+        results["older"] = loaded[1]
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        write(results, options.out)
+        write(results, options.out, options.title)
     except OSError as error:
         print(f"generate.py: {options.out} cannot be written: {error.strerror}; choose another --out", file=sys.stderr)
         return 2
@@ -43,10 +48,12 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="generate.py", description="Makes the report of one results.json.")
     parser.add_argument("results", type=Path, metavar="RESULTS.json")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if need be")
+    parser.add_argument("--title", default="stackdrain: report", metavar="TEXT", help="of the page (%(default)s)")
+    parser.add_argument("--compare-with", type=Path, metavar="OLD.json", help="an earlier results.json, to say what changed")
     return parser.parse_args(arguments)
 
 
-def write(results, directory):
+def write(results, directory, title):
     # matplotlib keeps a cache of fonts in its configuration folder, by default in the user's home.
     with tempfile.TemporaryDirectory() as cache:
         os.environ.setdefault("MPLCONFIGDIR", cache)
@@ -57,7 +64,7 @@ def write(results, directory):
         for graph in graphs.GRAPHS:
             figure = graph.draw(results)
             pictures.append((graph, drawing.save(figure, directory, graph.name, graph.title) if figure else None))
-        page.write(results, pictures, directory)
+        page.write(results, pictures, directory, title)
 
 
 # ---- the summary on the terminal ----

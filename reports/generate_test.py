@@ -29,7 +29,7 @@ import stats
 GRAPH_NAMES = ("pause", "pareto", "per-stack", "pause-split", "latency", "mmu", "held", "timeline", "throughput", "noise",
                "instructions", "survival")
 KINDS = ("svg", "png", "csv")
-SECTION_NAMES = ("short", "question", "policies", "regimes", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "notes",
+SECTION_NAMES = ("short", "question", "policies", "regimes", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "compared", "notes",
                  "reproduce")
 
 
@@ -138,6 +138,9 @@ def fixture():
             "touched": [{"policy": policy, "stacks": 4096, "stack_bytes": 4096, "touched": touched}
                         for policy, touched in (("serial", 4096), ("sorted-batch", 0), ("bitmap", 0))],
             "pairs": pairs(),
+            "go_live": [{"version": "go1.19.8", "gomaxprocs": 2, "stack_bytes": 8192, "stacks": 1024, "pause_ns": [2e4] * 7,
+                         "stops": [2] * 7, "cycle_ns": [9e6] * 7, "stack_bytes_grown": [8 << 20] * 7,
+                         "stack_bytes_after": [4 << 20] * 7, "gctrace_ns": [1.9e4] * 7}],
             "timeline": [timeline_row("immediate", ["SSS", "SFS", "FF-", "FFR"]), timeline_row("serial", ["SSS", "SSS", "FFF", "FRF"])],
             "instructions": [{"policy": policy, "stack_bytes": 4096, "step": step, "instructions": count, "d1_misses": count / 60,
                               "ll_misses": 0.0} for policy, count in (("serial", 190.0), ("bitmap", 0.5))
@@ -154,7 +157,7 @@ def fixture():
 class Run:
     """The generator run on a results.json in a folder of its own, which is gone afterwards."""
 
-    def __init__(self, content):
+    def __init__(self, content, *flags):
         text = content if isinstance(content, str) else json.dumps(content)
         self.files = {}
         out, errors = io.StringIO(), io.StringIO()
@@ -162,14 +165,14 @@ class Run:
             source, target = Path(folder) / "results.json", Path(folder) / "made" / "report"
             source.write_text(text, encoding="utf-8")
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-                self.status = generate.main([str(source), "--out", str(target)])
+                self.status = generate.main([str(source), "--out", str(target), *flags])
             if target.exists():
                 self.files = {path.name: path.read_bytes() for path in target.iterdir()}
         self.printed, self.errors = out.getvalue(), errors.getvalue()
         self.page = self.files.get("index.html", b"").decode()
 
 
-def quick_run(content):
+def quick_run(content, *flags):
     """Draws and lays out everything, but writes no pictures: most of the time goes there."""
     import drawing
 
@@ -177,7 +180,7 @@ def quick_run(content):
         drawing.pyplot.close(figure)
         return "<svg></svg>"
     with mock.patch.object(drawing, "save", close):
-        return Run(content)
+        return Run(content, *flags)
 
 
 class StatsTest(unittest.TestCase):
@@ -309,7 +312,7 @@ class ReportTest(unittest.TestCase):
     def test_page_needs_nothing_else(self):
         page = self.run_of_all.page
         self.assertNotRegex(page, r"https?:")
-        self.assertNotIn("<script", page)
+        self.assertEqual(re.findall(r"<script[^>]*>", page), ["<script>"], "of the page's own")
         self.assertNotIn("<link", page)
         addresses = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
         self.assertEqual(set(addresses), {f"{name}.{kind}" for name in GRAPH_NAMES for kind in KINDS})
@@ -334,6 +337,30 @@ class ReportTest(unittest.TestCase):
         self.assertIn("(oversubscribed)", page)
         self.assertIn("a note of this run", page)
         self.assertIn('<span class="good">met</span>', page)
+
+    def test_this_machines_go(self):
+        text = re.sub("<[^>]+>", " ", self.run_of_all.page)
+        self.assertRegex(text, r"1 Ki × 8 KiB\s+20\.0 µs\s.*?19\.0 µs\s.*?9\.00 ms\s.*?8 MiB → 4 MiB")
+        self.assertIn("this machine's Go,1024,20000", self.run_of_all.files["pause.csv"].decode())
+
+    def test_title_and_an_earlier_run(self):
+        self.assertIn("<h1>stackdrain: report</h1>", self.run_of_all.page)
+        self.assertIn("No earlier run was given", self.run_of_all.page)
+        older = fixture()
+        for row in older["drain"]:
+            row["after_ns"] = [ns / 3 for ns in row["after_ns"]]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "old.json"
+            path.write_text(json.dumps(older), encoding="utf-8")
+            run = quick_run(fixture(), "--compare-with", str(path), "--title", "A <title>")
+        self.assertIn("<h1>A &lt;title&gt;</h1>", run.page)
+        self.assertIn('<span class="bad">worse</span>', run.page)
+
+    def test_every_policy_can_be_hidden(self):
+        boxes = set(re.findall(r'data-toggle="([^"]+)"', self.run_of_all.page))
+        drawn = set(re.findall(r'data-series="([^"]+)"', self.run_of_all.page))
+        self.assertEqual(boxes, set(find.labels(fixture())))
+        self.assertLessEqual(boxes, drawn)
 
     def test_summary(self):
         self.assertRegex(self.run_of_all.printed, r"pause \| stall after restart \| drain CPU \| held bytes")

@@ -19,6 +19,7 @@ PARTS = (("stop_ns", "stop"), ("mark_ns", "mark and shrink"), ("drain_ns", "drai
          ("resumed_ns", "last mutator resumed"))
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 FIRST_SECOND = 0.01  # what took less is drawn here: a harness needs as long to start
+SIZE_MARK = "h"  # of lines that are sizes, not policies
 MAX_AT = 6.3  # where the worst sample is drawn, right of 99.9999 %
 
 
@@ -56,6 +57,13 @@ def draw_pause(results):
     go = [row for row in _seed_go(results) if low / 1.4 <= row["stacks"] <= high * 1.4]
     if go:
         handles.append(_plot_go(axis, go))
+    live = find.go_live_rows(results)
+    if live:
+        points = [(row["stacks"], stats.median(row["pause_ns"])) for row in live]
+        axis.plot(*zip(*points), color=drawing.INK, marker="1", markersize=11, markeredgewidth=1.8, linestyle="",
+                  label="this machine's Go")
+        name = f"{live[0]['version']} here, {human.size(live[0]['stack_bytes'])}: all its stops"
+        handles.append(Line2D([], [], color=drawing.INK, marker="1", markersize=11, markeredgewidth=1.8, linestyle="", label=name))
     axis.set_ylabel("the drain's part of the pause")
     drawing.legend_below(fig, handles)
     return fig
@@ -82,9 +90,9 @@ def _plot_go(axis, rows):
     medians = [row["drain_ns_med"] for row in rows]
     spread = [[max(0, row["drain_ns_med"] - row["ns_per_stack_min"] * row["stacks"]) for row in rows],
               [max(0, row["ns_per_stack_max"] * row["stacks"] - row["drain_ns_med"]) for row in rows]]
-    axis.errorbar([row["stacks"] for row in rows], medians, yerr=spread, color=drawing.INK, fmt="*", markersize=10,
+    axis.errorbar([row["stacks"] for row in rows], medians, yerr=spread, color=drawing.INK, fmt="*", markersize=10, label="real Go",
                   elinewidth=1.2, capsize=3)
-    return Line2D([], [], color=drawing.INK, marker="*", linestyle="", markersize=10, label="real Go (min to max)")
+    return Line2D([], [], color=drawing.INK, marker="*", linestyle="", markersize=10, label="real Go, 2014 (min to max)")
 
 
 def say_pause(results):
@@ -114,27 +122,54 @@ def _per_stack_series(results):
     return dict(sorted(series.items()))
 
 
-def draw_per_stack(results):
-    series = _per_stack_series(results)
-    if not series:
-        return None
-    every = [n for points in series.values() for n, _ in points]
-    fig, axis = drawing.figure()
-    drawing.count_axis(axis, min(every), max(every))
+def _whole_series(results):
+    """label -> [(n, ns a stack)] of everything that a stack costs in a cycle: enqueue, pause and after."""
+    series = {}
+    for row in find.headline_rows(results, cache="cold"):
+        if not find.is_control(row):
+            each = [sum(parts) / row["stacks"] for parts in zip(row["enqueue_ns"], row["pause_ns"], row["after_ns"])]
+            series.setdefault(find.label(row), []).append((row["stacks"], stats.median(each)))
+    return series
+
+
+def _per_stack_axis(axis):
     axis.set_yscale("log")
     drawing.time_axis(axis)
     axis.yaxis.set_minor_formatter(lambda value, _: human.tick(value) if f"{value:.0e}"[0] in "25" else "")
-    styles = drawing.styles_of(sorted({size for size, _ in series}))
-    for (size, order), points in series.items():
-        style = styles[size]
-        dash = "-" if order == "random" else (0, (4, 2))
-        _plot(axis, points, style._replace(dash=dash), fillstyle="full" if order == "random" else "none")
-    axis.set_ylabel("serial: time a stack")
-    handles = [drawing.line_handle(style._replace(dash="-"), human.size(size)) for size, style in styles.items()]
-    for text, dash, fill in (("random order", "-", "full"), ("by address", (0, (4, 2)), "none")):
-        handles.append(Line2D([], [], color=drawing.INK, linestyle=dash, marker="o", fillstyle=fill, label=text))
+
+
+def draw_per_stack(results):
+    series, whole = _per_stack_series(results), _whole_series(results)
+    if not series and not whole:
+        return None
+    every = [n for points in [*series.values(), *whole.values()] for n, _ in points]
+    fig, (serial, policies) = drawing.figure(7.6, panels=2, sharex=True)
+    drawing.count_axis(policies, min(every), max(every))
+    serial.set_ylabel("serial's pause, a stack")
+    policies.set_ylabel("all of a policy, a stack")
+    drawing.title(serial, "serial: by size and order")
+    drawing.title(policies, f"every policy: enqueue, pause and after, {human.size(find.HEADLINE_BYTES)}, random order")
+    handles = _draw_sizes(serial, series) if series else []
+    styles = drawing.styles_of(find.labels(results))
+    for name, points in whole.items():
+        _plot(policies, points, styles[name], name)
+        handles.append(drawing.line_handle(styles[name], name))
+    for axis in (serial, policies):
+        _per_stack_axis(axis)
     drawing.legend_below(fig, handles, columns=3)
     return fig
+
+
+def _draw_sizes(axis, series):
+    styles = drawing.styles_of(sorted({size for size, _ in series}))
+    for (size, order), points in series.items():
+        dash = "-" if order == "random" else (0, (4, 2))
+        _plot(axis, points, styles[size]._replace(dash=dash, marker=SIZE_MARK), label=f"{human.size(size)}, {order}",
+              fillstyle="full" if order == "random" else "none")
+    handles = [drawing.line_handle(style._replace(dash="-", marker=SIZE_MARK), human.size(size)) for size, style in styles.items()]
+    for text, dash, fill in (("random order", "-", "full"), ("by address", (0, (4, 2)), "none")):
+        handles.append(Line2D([], [], color=drawing.INK, linestyle=dash, marker=SIZE_MARK, fillstyle=fill, label=text))
+    return handles
 
 
 def say_per_stack(results):

@@ -126,8 +126,7 @@ def say_noise(results):
 # ---- instructions and misses ----
 
 STEPS = (("retire", "enqueue"), ("end_mark", "in the pause"), ("drain", "after the restart"), ("pair", "allocate and free"))
-COUNTS = (("instructions", "instructions a stack"), ("d1_misses", "first-level data misses a stack"),
-          ("ll_misses", "last-level data misses a stack"))
+COUNTS = (("instructions", "instructions a stack"), ("d1_misses", "first-level data misses a stack"))
 LEAST = 1e-3  # what is less (nothing, mostly) is drawn here, on the log axis
 
 
@@ -136,7 +135,7 @@ def draw_instructions(results):
     if not rows:
         return None
     policies = list(dict.fromkeys(row["policy"] for row in rows))
-    fig, axes = drawing.figure(3 * (0.9 + 0.27 * len(policies)), panels=len(COUNTS))
+    fig, axes = drawing.figure(2 * (0.9 + 0.27 * len(policies)), panels=len(COUNTS), sharex=True)
     styles = drawing.styles_of([step for step, _ in STEPS])
     for axis, (member, title) in zip(axes, COUNTS):
         for row in rows:

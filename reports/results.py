@@ -132,6 +132,10 @@ def still_held(row):
     return bool(row["held"]) and row["held"][-1][1] > 0
 
 
+def go_live_rows(results):
+    return sorted((row for row in results.get("go_live", ()) if row["pause_ns"]), key=lambda row: row["stacks"])
+
+
 def go_rows(results, **wanted):
     return sorted((row for row in results.get("go", ()) if matches(row, wanted)), key=lambda row: row["stacks"])
 

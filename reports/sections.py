@@ -3,6 +3,7 @@
 import shlex
 from typing import Callable, NamedTuple
 
+import compare
 import human
 import reach
 import regimes
@@ -129,7 +130,7 @@ def question(results, _):
             f"{', '.join(find.HAND_OFF)}. The stall is the worst single allocation or free of a mutator in the pause "
             "study, at its stack size. "
             + _machine_stall(results) + tables.range_kind(estimates), "note")
-        + _go_after(results))
+        + _go_after(results) + _go_live(results))
 
 
 def _question_row(results, stacks):
@@ -168,6 +169,31 @@ def _go_after(results):
         f"Real Go moved it too: with {human.count(row['stacks'])} stacks of {human.size(row['stack_bytes'])}, Go "
         f"1.19.8 (instrumented, measured on another day) stops the world for {human.time(row['pause_ns_med'])} and "
         f"walks its stack spans for {human.time(row['drain_ns_med'])} afterwards.")
+
+
+def _go_live(results):
+    """What this machine's own Go says of itself, in the same run."""
+    rows = find.go_live_rows(results)
+    if not rows:
+        return ""
+    body, estimates = [], []
+    for row in rows:
+        ours = find.first(find.pause_rows(results, policy=find.SPANWISE, stacks=row["stacks"], stack_bytes=row["stack_bytes"],
+                                          oversubscribed=False))
+        used = [stats.estimate(row["pause_ns"]), stats.estimate(row["cycle_ns"]),
+                stats.estimate(find.split_values(ours, "drain_ns")) if ours else None]
+        estimates += used
+        shrunk = f"{human.size(stats.median(row['stack_bytes_grown']))} → {human.size(stats.median(row['stack_bytes_after']))}"
+        body.append([f"{human.count(row['stacks'])} × {human.size(row['stack_bytes'])}", with_range(used[0]),
+                     human.time(stats.median(row["gctrace_ns"])) if row["gctrace_ns"] else "–", with_range(used[1]), shrunk,
+                     with_range(used[2])])
+    headers = ("goroutines", "Go: all stops", "by gctrace", "Go: whole collection", "memory in stacks",
+               f"{find.SPANWISE}: in the pause")
+    version = find.go_live_rows(results)[0]["version"]
+    return Html(f"<h3>This machine's Go ({tables.html(version)}), in the same run</h3>") + tables.table(headers, body) \
+        + tables.paragraph("Its stacks grow and are halved by one forced collection, as ours; it marks with the world running, so "
+                           "its stops hold no mark. Told by itself: MemStats, runtime/metrics, gctrace. "
+                           f"{tables.range_kind(estimates)}", "note")
 
 
 # ---- per policy ----
@@ -357,6 +383,23 @@ def _hiccups(results):
             f"{human.time(latency['max'])}. A single worst stall below that maximum may be the machine's.")
 
 
+# ---- against an earlier run ----
+
+def compared(results, _):
+    if "older" not in results:
+        return tables.paragraph("No earlier run was given; generate.py and report take one with --compare-with.", "note")
+    found = compare.compare(results["older"], results)
+    changed = [one for one in found if one.change]
+    older = results["older"]["context"]
+    text = tables.paragraph(f"The earlier run is of {_date(older)}, commit {older['commit'][:12]}. {len(found)} rows compared; "
+                            f"{len(found) - len(changed)} are the same within noise.")
+    body = [[one.name, one.measure.name, compare.shown(one.measure, one.old),
+             with_range(one.ratio, human.ratio) if not one.measure.counted else human.ratio(one.ratio.mid),
+             compare.shown(one.measure, one.new), verdict("bad" if one.change == "worse" else "good", one.change)]
+            for one in changed]
+    return Html(text + tables.table(("row", "figure", "then", "now / then", "now", ""), body, texts=2)) if body else text
+
+
 def notes(results, _):
     found = [*results["context"]["notes"]]
     return tables.items(found) if found else tables.paragraph("None.")
@@ -382,6 +425,7 @@ SECTIONS = (
     Section("teeth", "Planted defects", teeth),
     Section("replays", "Replays of recorded Go programs", replays),
     Section("noise", "Noise floor", noise),
+    Section("compared", "Against an earlier run", compared),
     Section("notes", "Notes", notes),
     Section("reproduce", "How to reproduce", reproduce),
 )

@@ -13,6 +13,11 @@ def html(value):
     return value if isinstance(value, Html) else Html(escape(str(value), quote=False))
 
 
+def attribute(value):
+    """Text inside an attribute's double quotes."""
+    return escape(str(value), quote=True)
+
+
 def paragraph(text, css=""):
     return Html(f"<p{_css(css)}>{html(text)}</p>")
 
