@@ -23,9 +23,10 @@ constexpr size_t order_bytes(int order) {
   return kMinStackBytes << order;
 }
 
-// The order of a stack of `bytes` (a power of two >= 2 KiB); may be beyond a pool's last order, then it is large.
+// The order of a stack of `bytes` (a power of two >= 2 KiB); may be beyond a pool's last order, then it is large. The
+// highest bit changes no answer: it tells the compiler that there is a bit to be found.
 constexpr int order_of(size_t bytes) {
-  return std::countr_zero(bytes) - std::countr_zero(kMinStackBytes);
+  return std::countr_zero(bytes | ~(~size_t{0} >> 1)) - std::countr_zero(kMinStackBytes);
 }
 
 constexpr uint32_t pages_for(size_t bytes) {

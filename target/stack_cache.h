@@ -27,6 +27,8 @@ inline uintptr_t& link_of(uintptr_t lo) {
 struct CacheList {
   uintptr_t head = 0;
   size_t bytes = 0;
+  uint64_t allocations = 0;  // from this list, whatever came of a refill
+  uint64_t given_back = 0;   // to this list, by free()
 
   void push(uintptr_t lo, size_t slot_bytes) {
     link(lo);
@@ -50,9 +52,10 @@ struct CacheList {
 // A processor's cache and its own event counts, a cache line apart from the next processor's.
 struct alignas(128) StackCache {
   std::array<CacheList, kMaxOrders> lists;
+  // What its owner did past its lists: large stacks, and what was retired.
   uint64_t allocations = 0;
   uint64_t allocated_bytes = 0;
-  uint64_t given_back = 0;  // free() and retire() calls
+  uint64_t given_back = 0;
   uint64_t given_back_bytes = 0;
 };
 

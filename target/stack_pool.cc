@@ -17,155 +17,15 @@ size_t reserve_class(uint32_t pages) {
 }  // namespace
 
 void ReferencePool::reset(const PoolParams& params) {
-  STACKDRAIN_CHECK(params.orders >= 1 && params.orders <= kMaxOrders, "orders must be 1..4");
-  STACKDRAIN_CHECK(params.procs >= 1 && params.procs <= kMaxProcs, "procs must be 1..64");
-  // Only the caches that the old or the new parameters use can hold anything.
-  const int procs = params_.procs > params.procs ? params_.procs : params.procs;
-  for (int p = 0; p < procs; ++p) caches_[static_cast<size_t>(p)] = StackCache{};
-  params_ = params;
+  reset_caches(params);
   heap_.reset(params.arena_pages, params.grow_chunk_bytes);
   for (Order& order : orders_) order.partial.clear();
   {
     MutexLock lock(reserve_mutex_);
     for (SpanLinks& list : reserve_) list.clear();
   }
-  for (std::atomic<uint64_t>* counter : {&other_allocations_, &other_allocated_bytes_, &other_given_back_,
-                                         &other_given_back_bytes_, &locks_taken_, &kept_bytes_}) {
-    counter->store(0, std::memory_order_relaxed);
-  }
+  kept_bytes_.store(0, std::memory_order_relaxed);
   keep_empty(false);
-  mark_done();
-  cycle_ = {};
-}
-
-StackCache* ReferencePool::cache_of(Proc proc) {
-  if (planted(Defect::kMarkerUsesFlushedCache) && proc == kNoProc && marking()) return &caches_[0];
-  return proc == kNoProc ? nullptr : &caches_[static_cast<size_t>(proc)];
-}
-
-Stack ReferencePool::allocate(Proc proc, size_t bytes) {
-  Stack stack;
-  const int order = order_of(bytes);
-  StackCache* cache = cache_of(proc);
-  if (order >= params_.orders) [[unlikely]] {
-    stack = allocate_large(bytes);
-    if (!stack) return stack;
-  } else if (cache != nullptr) {
-    CacheList& list = cache->lists[static_cast<size_t>(order)];
-    if (list.head == 0) [[unlikely]] {
-      refill(list, order);
-      if (list.head == 0) return {};
-    }
-    stack.lo = list.pop(bytes);
-  } else {
-    MutexLock lock(lock_of(order));
-    yield_point(Yield::kPoolLock);
-    count_locks(1);
-    stack.lo = pool_take(order);
-    if (stack.lo == 0) return {};
-  }
-  stack.hi = stack.lo + bytes;
-  asan_unpoison(stack.lo, bytes);
-  if (cache != nullptr) {
-    ++cache->allocations;
-    cache->allocated_bytes += bytes;
-  } else {
-    other_allocations_.fetch_add(1, std::memory_order_relaxed);
-    other_allocated_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  }
-  return stack;
-}
-
-void ReferencePool::count_given_back(Proc proc, size_t bytes) {
-  if (StackCache* cache = cache_of(proc)) {
-    ++cache->given_back;
-    cache->given_back_bytes += bytes;
-  } else {
-    other_given_back_.fetch_add(1, std::memory_order_relaxed);
-    other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  }
-}
-
-void ReferencePool::count_many_given_back(size_t stacks, size_t bytes) {
-  other_given_back_.fetch_add(stacks, std::memory_order_relaxed);
-  other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-}
-
-void ReferencePool::free(Proc proc, Stack stack) {
-  count_given_back(proc, stack.bytes());
-  release(proc, stack);
-}
-
-void ReferencePool::release(Proc proc, Stack stack) {
-  const size_t bytes = stack.bytes();
-  asan_poison(stack.lo + kLinkBytes, bytes - kLinkBytes);
-  StackCache* cache = cache_of(proc);
-  const bool small = is_small(bytes) || (planted(Defect::kLargeInCache) && cache != nullptr);
-  if (!small) [[unlikely]] {
-    Span* span = heap_.span_of(stack.lo);
-    STACKDRAIN_CHECK(span != nullptr, "a freed stack has no span");
-    release_large(span);
-    return;
-  }
-  // not reached by programs: only a planted defect lets a large stack come here
-  const int order = is_small(bytes) ? order_of(bytes) : params_.orders - 1;
-  if (cache == nullptr) {
-    MutexLock lock(lock_of(order));
-    yield_point(Yield::kPoolLock);
-    count_locks(1);
-    pool_give(stack.lo, order);
-    return;
-  }
-  CacheList& list = cache->lists[static_cast<size_t>(order)];
-  push_cached(proc, list, stack.lo, order);
-}
-
-void ReferencePool::push_cached(Proc proc, CacheList& list, uintptr_t lo, int order) {
-  if (list.bytes >= kCacheCapBytes && !planted(Defect::kCacheUnbounded)) [[unlikely]] {
-    yield_point(Yield::kCacheRelease);
-    release_down_to(list, order, kCacheFillBytes);
-  }
-  list.link(lo);
-  const Proc now = yield_and_resume(Yield::kCachePush, proc);
-  CacheList& head = planted(Defect::kPreemptedInCachePush) ? cache_of(now)->lists[static_cast<size_t>(order)] : list;
-  head.store_head(lo, order_bytes(order));
-}
-
-void ReferencePool::refill(CacheList& list, int order) {
-  yield_point(Yield::kCacheRefill);
-  MutexLock lock(lock_of(order));
-  yield_point(Yield::kPoolLock);
-  count_locks(1);
-  while (list.bytes < kCacheFillBytes) {
-    const uintptr_t lo = pool_take(order);
-    if (lo == 0) return;  // the arena is exhausted: what was taken so far serves
-    list.push(lo, order_bytes(order));
-  }
-}
-
-void ReferencePool::release_down_to(CacheList& list, int order, size_t keep_bytes) {
-  MutexLock lock(lock_of(order));
-  yield_point(Yield::kPoolLock);
-  count_locks(1);
-  while (list.bytes > keep_bytes) pool_give(list.pop(order_bytes(order)), order);
-}
-
-void ReferencePool::flush_cache(Proc proc) {
-  yield_point(Yield::kFlush);
-  StackCache& cache = caches_[static_cast<size_t>(proc)];
-  for (int order = 0; order < params_.orders; ++order) {
-    CacheList& list = cache.lists[static_cast<size_t>(order)];
-    if (list.head == 0) continue;
-    CacheList taken = list;  // its owner is stopped: nobody uses the list while it is given back
-    yield_point(Yield::kFlushList);
-    release_down_to(taken, order, 0);
-    list = {};
-  }
-}
-
-void ReferencePool::begin_cycle(CycleKind kind) {
-  cycle_ = kind;
-  marking_.store(true, std::memory_order_release);
 }
 
 // A fresh span for an order, its slots linked in descending addresses, on the order's list.
@@ -235,7 +95,7 @@ void ReferencePool::pool_give(uintptr_t lo, int order) {
 
 Stack ReferencePool::allocate_large(size_t bytes) {
   // not reached by programs: who grows asks for no more
-  if (bytes > params_.max_stack_bytes && !planted(Defect::kGrowthLimitOnDelta)) return {};
+  if (bytes > params().max_stack_bytes && !planted(Defect::kGrowthLimitOnDelta)) return {};
   const uint32_t pages = pages_for(bytes);
   Span* span = take_reserved(pages);
   if (span == nullptr) {
@@ -245,6 +105,12 @@ Stack ReferencePool::allocate_large(size_t bytes) {
   span->out = 1;
   const uintptr_t lo = heap_.base_of(*span);
   return {lo, lo + bytes};
+}
+
+void ReferencePool::give_large(Stack stack) {
+  Span* span = heap_.span_of(stack.lo);
+  STACKDRAIN_CHECK(span != nullptr, "a freed stack has no span");
+  release_large(span);
 }
 
 void ReferencePool::release_large(Span* span) {
@@ -313,7 +179,7 @@ size_t ReferencePool::release_empty_of(int order) {
 
 size_t ReferencePool::release_empty_spans() {
   size_t released = 0;
-  for (int order = 0; order < params_.orders; ++order) {
+  for (int order = 0; order < params().orders; ++order) {
     released += release_empty_of(order);
     yield_point(Yield::kDrainStep);
   }
@@ -342,38 +208,25 @@ void ReferencePool::free_heap(uintptr_t base) {
   heap_.free(span);
 }
 
-void ReferencePool::count_halved(size_t bytes) {
-  other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-}
-
 // Which lock it holds depends on the stacks that come, so the analysis can't follow; Batch is the only place where a
 // lock outlives a call, and its destructor gives it back.
 void ReferencePool::Batch::release(Stack stack) SD_NO_ANALYSIS {
   asan_poison(stack.lo + kLinkBytes, stack.bytes() - kLinkBytes);
   if (!pool_.is_small(stack.bytes())) {
     finish();
-    pool_.release_large(pool_.heap_.span_of(stack.lo));
+    pool_.give_large(stack);
     return;
   }
   const int order = order_of(stack.bytes());
   const size_t wanted = pool_.lock_index(order);
   if ((held_ >> wanted & 1) == 0) {
     if (!planted(Defect::kThreeLockCycle)) finish();
-    pool_.locks_[wanted].lock();
+    pool_.lock_at(wanted).lock();
     held_ |= 1u << wanted;
     pool_.count_locks(1);
   }
   if (planted(Defect::kQ9LockHeldIntoFree)) return pool_.release(kNoProc, stack);
   pool_.pool_give(stack.lo, order);
-}
-
-void ReferencePool::lock_all() SD_NO_ANALYSIS {
-  for (size_t i = 0; i < lock_count(); ++i) locks_[i].lock();
-  count_locks(lock_count());
-}
-
-void ReferencePool::unlock_all() SD_NO_ANALYSIS {
-  for (size_t i = lock_count(); i-- > 0;) locks_[i].unlock();
 }
 
 ReferencePool::Sweep::Sweep(ReferencePool& pool) SD_NO_ANALYSIS : pool_(pool) {
@@ -407,7 +260,7 @@ void ReferencePool::Sweep::finish() SD_NO_ANALYSIS {
 }
 
 void ReferencePool::Batch::finish() SD_NO_ANALYSIS {
-  for (; held_ != 0; held_ &= held_ - 1) pool_.locks_[static_cast<size_t>(std::countr_zero(held_))].unlock();
+  for (; held_ != 0; held_ &= held_ - 1) pool_.lock_at(static_cast<size_t>(std::countr_zero(held_))).unlock();
 }
 
 PoolStats ReferencePool::stats() const {
@@ -421,22 +274,8 @@ PoolStats ReferencePool::stats() const {
   stats.peak_stack_bytes = heap.peak_stack_bytes;
   stats.spans_taken = heap.stack_spans_taken;
   stats.spans_released = heap.stack_spans_released;
-  stats.locks_taken = heap.locks_taken + locks_taken_.load(std::memory_order_relaxed);
-  stats.allocations = other_allocations_.load(std::memory_order_relaxed);
-  uint64_t given_back = other_given_back_.load(std::memory_order_relaxed);
-  uint64_t allocated_bytes = other_allocated_bytes_.load(std::memory_order_relaxed);
-  uint64_t given_back_bytes = other_given_back_bytes_.load(std::memory_order_relaxed);
-  for (int p = 0; p < params_.procs; ++p) {
-    const StackCache& cache = caches_[static_cast<size_t>(p)];
-    stats.allocations += cache.allocations;
-    given_back += cache.given_back;
-    allocated_bytes += cache.allocated_bytes;
-    given_back_bytes += cache.given_back_bytes;
-    for (const CacheList& list : cache.lists) stats.cached_bytes += list.bytes;
-  }
-  stats.live_stacks = stats.allocations - given_back;
-  stats.live_bytes = allocated_bytes - given_back_bytes;
-  stats.frees = given_back;
+  stats.locks_taken = heap.locks_taken;
+  count_into(stats);
   stats.held_bytes = kept_bytes();
   return stats;
 }
@@ -476,7 +315,7 @@ void ReferencePool::walk_slots(const Span& span, WalkVisitor& visitor) const {
 
 void ReferencePool::walk_orders(WalkVisitor& visitor) const {
   const size_t bound = heap_.mapped_bytes() / kPoolSpanBytes;
-  for (int order = 0; order < params_.orders; ++order) {
+  for (int order = 0; order < params().orders; ++order) {
     size_t steps = 0;
     const Span* prev = nullptr;
     for (const Span* span = orders_[static_cast<size_t>(order)].partial.front(); span != nullptr;
@@ -490,24 +329,6 @@ void ReferencePool::walk_orders(WalkVisitor& visitor) const {
       // not reached by programs: only a damaged pool is so
       if (span->prev != prev) visitor.fault(WalkFault::kListLink, heap_.base_of(*span));
       walk_slots(*span, visitor);
-    }
-  }
-}
-
-void ReferencePool::walk_caches(WalkVisitor& visitor) const {
-  for (int p = 0; p < params_.procs; ++p) {
-    for (int order = 0; order < params_.orders; ++order) {
-      const CacheList& list = caches_[static_cast<size_t>(p)].lists[static_cast<size_t>(order)];
-      const size_t slot = order_bytes(order);
-      size_t bytes = 0;
-      for (uintptr_t lo = list.head; lo != 0; lo = link_of(lo)) {
-        bytes += slot;
-        // not reached by programs: only a damaged pool is so
-        if (bytes > list.bytes || heap_.span_of(lo) == nullptr) break;
-        visitor.slot({lo, slot, SlotPlace::kCached, p});
-      }
-      // not reached by programs: only a damaged pool is so
-      if (bytes != list.bytes) visitor.fault(WalkFault::kCacheSize, list.head);
     }
   }
 }

@@ -1,13 +1,11 @@
-// ReferencePool: what all of Go's policies share: per-order span lists, processors' caches, large stacks.
+// ReferencePool: what all of Go's policies share: under the caches (CachedPool), per-order span lists, large stacks.
 //
 //                 allocate                                  free / a policy's drain
 //   page heap ──▶ span, carved into slots ──▶ order list ──▶ cache ──▶ live ──▶ cache ──▶ order list ──▶ page heap
 //                 (a full span is on no list)   refill 16 KiB          release to 16 KiB   (span empty, unless kept)
 //   Stacks above the last order have a span of their own: page heap ──▶ live ──▶ page heap (or the large reserve).
 //
-// Locks, in order: an order's lock (locks_[i]; locks_[0] alone under LockPlan::kOneLock), then the large reserve's,
-// then the page heap's. A cache has no lock: its owner alone touches it, and the collector flushes it with the world
-// stopped.
+// Locks, in order: an order's lock, then the large reserve's, then the page heap's.
 //
 // A policy is a class derived from this one that adds retire, end_mark, restarted, drain_step and drain_pending (see
 // drain/policies.h) and may call the protected parts. keep_empty_ is how a policy keeps spans that become empty
@@ -24,50 +22,28 @@
 
 #include "target/any_pool.h"
 #include "target/arena.h"
+#include "target/cached_pool.h"
 #include "target/mutex.h"
 #include "target/page_heap.h"
 #include "target/span.h"
-#include "target/stack_cache.h"
 
 namespace stackdrain {
 
-class ReferencePool {
+class ReferencePool : public CachedPool {
  public:
   explicit ReferencePool(Arena& arena) : heap_(arena) { ReferencePool::reset(PoolParams{}); }
-  virtual ~ReferencePool() = default;
-  ReferencePool(const ReferencePool&) = delete;
-  ReferencePool& operator=(const ReferencePool&) = delete;
 
   void reset(const PoolParams& params);
-  Stack allocate(Proc proc, size_t bytes);
-  void free(Proc proc, Stack stack);
-  void flush_cache(Proc proc);
-  void begin_cycle(CycleKind kind);
   uintptr_t allocate_heap(uint32_t pages, bool zeroed);
   void free_heap(uintptr_t base);
   uint64_t release_idle() { return heap_.release_idle(); }
   Location locate(uintptr_t address) const { return heap_.locate(address); }
   PoolStats stats() const;
   void walk(WalkVisitor& visitor) const;
-  const PoolParams& params() const { return params_; }
   uintptr_t arena_base() const { return heap_.arena().base(); }
   size_t arena_mapped() const { return heap_.mapped_bytes(); }
 
  protected:
-  // True while markers may hold pointers: from begin_cycle to mark_done. Any thread may ask.
-  bool marking() const { return marking_.load(std::memory_order_acquire); }
-  // Ends what begin_cycle began; every policy's end_mark calls it first.
-  void mark_done() { marking_.store(false, std::memory_order_release); }
-  const CycleKind& cycle() const { return cycle_; }
-
-  // Counts a stack as given back by the caller; what becomes of it is the policy's.
-  void count_given_back(Proc proc, size_t bytes);
-  void count_many_given_back(size_t stacks, size_t bytes);
-  // Counts the half that a stack lost where it is.
-  void count_halved(size_t bytes);
-  // Frees without counting: into proc's cache, the pool or the heap. What a drain and free() share.
-  void release(Proc proc, Stack stack);
-
   // Frees many with few lock operations: takes the lock that the next stack needs and keeps it until another is needed
   // or finish() is called. Not thread-safe itself; one on each thread.
   class Batch {
@@ -112,19 +88,12 @@ class ReferencePool {
   // Bytes of empty spans and reserved large stacks that keep_empty() holds back.
   uint64_t kept_bytes() const { return kept_bytes_.load(std::memory_order_relaxed); }
 
-  // How an order's free slots are kept: here in lists of spans with links in the slots. A policy may keep them
-  // otherwise; these are off the caches' fast path. Under the order's lock, which the analysis can't name because which
-  // one it is depends on LockPlan. A free slot, from a new span if there is none; 0 when the arena is exhausted.
-  virtual uintptr_t pool_take(int order) SD_NO_ANALYSIS;
-  virtual void pool_give(uintptr_t lo, int order) SD_NO_ANALYSIS;
+  // How an order's free slots are kept: in lists of spans with links in the slots. A policy may keep them otherwise.
+  uintptr_t pool_take(int order) override SD_NO_ANALYSIS;
+  void pool_give(uintptr_t lo, int order) override SD_NO_ANALYSIS;
   // The rest is called without a lock.
   virtual size_t release_empty_of(int order);
   virtual void walk_orders(WalkVisitor& visitor) const;
-
-  bool is_small(size_t bytes) const { return order_of(bytes) < params_.orders; }
-  // Every order's lock, in ascending order; nobody else takes two.
-  void lock_all() SD_NO_ANALYSIS;
-  void unlock_all() SD_NO_ANALYSIS;
 
   PageHeap heap_;
 
@@ -136,43 +105,24 @@ class ReferencePool {
     SpanLinks partial;  // spans with at least one free slot
   };
 
-  size_t lock_index(int order) const { return params_.locks == LockPlan::kOneLock ? 0 : static_cast<size_t>(order); }
-  Mutex& lock_of(int order) const { return locks_[lock_index(order)]; }
-  StackCache* cache_of(Proc proc);
-  void count_locks(uint64_t n) { locks_taken_.fetch_add(n, std::memory_order_relaxed); }
-
   uintptr_t take_slot(Span& span);
-  size_t lock_count() const { return params_.locks == LockPlan::kOneLock ? 1 : static_cast<size_t>(params_.orders); }
   Span* carve_span(int order) SD_NO_ANALYSIS;
 
-  Stack allocate_large(size_t bytes);
+  Stack allocate_large(size_t bytes) override;
+  void give_large(Stack stack) override;
+  bool in_stack_span(uintptr_t address) const override { return heap_.span_of(address) != nullptr; }
   Span* take_reserved(uint32_t pages) SD_EXCLUDES(reserve_mutex_);
   void release_large(Span* span);
   size_t release_reserve() SD_EXCLUDES(reserve_mutex_);
-  void push_cached(Proc proc, CacheList& list, uintptr_t lo, int order);
-  void refill(CacheList& list, int order);
-  void release_down_to(CacheList& list, int order, size_t keep_bytes);
   void walk_slots(const Span& span, WalkVisitor& visitor) const;
-  void walk_caches(WalkVisitor& visitor) const;
   void walk_reserve(WalkVisitor& visitor) const;
 
-  PoolParams params_;
-  mutable std::array<Mutex, kMaxOrders> locks_;
   std::array<Order, kMaxOrders> orders_;
-  std::array<StackCache, kMaxProcs> caches_;
-  // Events of callers without a processor (markers, drainers).
-  std::atomic<uint64_t> other_allocations_{0};
-  std::atomic<uint64_t> other_allocated_bytes_{0};
-  std::atomic<uint64_t> other_given_back_{0};
-  std::atomic<uint64_t> other_given_back_bytes_{0};
-  std::atomic<uint64_t> locks_taken_{0};
   mutable Mutex reserve_mutex_;
   // Large stacks freed during a cycle, for reuse; [n]: of 2^n pages.
   std::array<SpanLinks, kReserveLists> reserve_ SD_GUARDED_BY(reserve_mutex_);
   std::atomic<uint64_t> kept_bytes_{0};
   std::atomic<bool> keep_empty_{false};
-  std::atomic<bool> marking_{false};
-  CycleKind cycle_;
 };
 
 }  // namespace stackdrain

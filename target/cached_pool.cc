@@ -1,0 +1,212 @@
+#include "target/cached_pool.h"
+
+namespace stackdrain {
+
+void CachedPool::reset_caches(const PoolParams& params) {
+  STACKDRAIN_CHECK(params.orders >= 1 && params.orders <= kMaxOrders, "orders must be 1..4");
+  STACKDRAIN_CHECK(params.procs >= 1 && params.procs <= kMaxProcs, "procs must be 1..64");
+  // Only the caches that the old or the new parameters use can hold anything.
+  const int procs = params_.procs > params.procs ? params_.procs : params.procs;
+  for (int p = 0; p < procs; ++p) caches_[static_cast<size_t>(p)] = StackCache{};
+  params_ = params;
+  for (std::atomic<uint64_t>* counter :
+       {&other_allocations_, &other_allocated_bytes_, &other_given_back_, &other_given_back_bytes_, &locks_taken_}) {
+    counter->store(0, std::memory_order_relaxed);
+  }
+  mark_done();
+  cycle_ = {};
+}
+
+Stack CachedPool::allocate_slow(Proc proc, size_t bytes) {
+  const int order = order_of(bytes);
+  CacheList* list = list_of(proc, order);
+  if (list == nullptr) return allocate_uncached(proc, bytes);
+  refill(*list, order);
+  return list->head != 0 ? take_cached(*list, bytes) : Stack{};
+}
+
+Stack CachedPool::allocate_uncached(Proc proc, size_t bytes) {
+  Stack stack;
+  if (!is_small(bytes)) {
+    stack = allocate_large(bytes);
+    if (!stack) return stack;
+  } else {
+    const int order = order_of(bytes);
+    MutexLock lock(lock_of(order));
+    yield_point(Yield::kPoolLock);
+    count_locks(1);
+    stack.lo = pool_take(order);
+    if (stack.lo == 0) return {};
+    stack.hi = stack.lo + bytes;
+  }
+  asan_unpoison(stack.lo, bytes);
+  if (StackCache* cache = cache_of(proc)) {
+    ++cache->allocations;
+    cache->allocated_bytes += bytes;
+  } else {
+    other_allocations_.fetch_add(1, std::memory_order_relaxed);
+    other_allocated_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  return stack;
+}
+
+void CachedPool::count_given_back(Proc proc, size_t bytes) {
+  if (StackCache* cache = cache_of(proc)) {
+    ++cache->given_back;
+    cache->given_back_bytes += bytes;
+  } else {
+    other_given_back_.fetch_add(1, std::memory_order_relaxed);
+    other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+}
+
+void CachedPool::count_many_given_back(size_t stacks, size_t bytes) {
+  other_given_back_.fetch_add(stacks, std::memory_order_relaxed);
+  other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void CachedPool::count_halved(size_t bytes) {
+  other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void CachedPool::free_slow(Proc proc, Stack stack) {
+  const size_t bytes = stack.bytes();
+  const int order = order_of(bytes);
+  CacheList* list = list_of(proc, order);
+  if (list == nullptr) {
+    count_given_back(proc, bytes);
+    release(proc, stack);
+    return;
+  }
+  ++list->given_back;
+  asan_poison(stack.lo + kLinkBytes, bytes - kLinkBytes);
+  make_room(*list, order);
+  push_cached(proc, *list, stack.lo, bytes);
+}
+
+void CachedPool::make_room(CacheList& list, int order) {
+  if (list.bytes < kCacheCapBytes || planted(Defect::kCacheUnbounded)) return;
+  yield_point(Yield::kCacheRelease);
+  release_down_to(list, order, kCacheFillBytes);
+}
+
+void CachedPool::release(Proc proc, Stack stack) {
+  const size_t bytes = stack.bytes();
+  asan_poison(stack.lo + kLinkBytes, bytes - kLinkBytes);
+  StackCache* cache = cache_of(proc);
+  const bool small = is_small(bytes) || (planted(Defect::kLargeInCache) && cache != nullptr);
+  if (!small) {
+    give_large(stack);
+    return;
+  }
+  // not reached by programs: only a planted defect lets a large stack come here
+  const int order = is_small(bytes) ? order_of(bytes) : params_.orders - 1;
+  if (cache == nullptr) {
+    MutexLock lock(lock_of(order));
+    yield_point(Yield::kPoolLock);
+    count_locks(1);
+    pool_give(stack.lo, order);
+    return;
+  }
+  // not reached by programs: a planted defect; what has a processor is freed through its list
+  CacheList& list = cache->lists[static_cast<size_t>(order)];
+  make_room(list, order);
+  push_cached(proc, list, stack.lo, order_bytes(order));
+}
+
+void CachedPool::refill(CacheList& list, int order) {
+  yield_point(Yield::kCacheRefill);
+  MutexLock lock(lock_of(order));
+  yield_point(Yield::kPoolLock);
+  count_locks(1);
+  pool_fill(list, order);
+}
+
+void CachedPool::pool_fill(CacheList& list, int order) {
+  while (list.bytes < kCacheFillBytes) {
+    const uintptr_t lo = pool_take(order);
+    if (lo == 0) return;  // the arena is exhausted: what was taken so far serves
+    list.push(lo, order_bytes(order));
+  }
+}
+
+void CachedPool::release_down_to(CacheList& list, int order, size_t keep_bytes) {
+  MutexLock lock(lock_of(order));
+  yield_point(Yield::kPoolLock);
+  count_locks(1);
+  while (list.bytes > keep_bytes) pool_give(list.pop(order_bytes(order)), order);
+}
+
+void CachedPool::flush_cache(Proc proc) {
+  yield_point(Yield::kFlush);
+  StackCache& cache = caches_[static_cast<size_t>(proc)];
+  for (int order = 0; order < params_.orders; ++order) {
+    CacheList& list = cache.lists[static_cast<size_t>(order)];
+    if (list.head == 0) continue;
+    CacheList taken = list;  // its owner is stopped: nobody uses the list while it is given back
+    yield_point(Yield::kFlushList);
+    release_down_to(taken, order, 0);
+    list.head = 0;
+    list.bytes = 0;
+  }
+}
+
+void CachedPool::begin_cycle(CycleKind kind) {
+  cycle_ = kind;
+  marking_.store(true, std::memory_order_release);
+}
+
+void CachedPool::lock_all() SD_NO_ANALYSIS {
+  for (size_t i = 0; i < lock_count(); ++i) locks_[i].lock();
+  count_locks(lock_count());
+}
+
+void CachedPool::unlock_all() SD_NO_ANALYSIS {
+  for (size_t i = lock_count(); i-- > 0;) locks_[i].unlock();
+}
+
+void CachedPool::count_into(PoolStats& stats) const {
+  stats.locks_taken += locks_taken_.load(std::memory_order_relaxed);
+  stats.allocations = other_allocations_.load(std::memory_order_relaxed);
+  uint64_t given_back = other_given_back_.load(std::memory_order_relaxed);
+  uint64_t allocated_bytes = other_allocated_bytes_.load(std::memory_order_relaxed);
+  uint64_t given_back_bytes = other_given_back_bytes_.load(std::memory_order_relaxed);
+  for (int p = 0; p < params_.procs; ++p) {
+    const StackCache& cache = caches_[static_cast<size_t>(p)];
+    stats.allocations += cache.allocations;
+    given_back += cache.given_back;
+    allocated_bytes += cache.allocated_bytes;
+    given_back_bytes += cache.given_back_bytes;
+    for (int order = 0; order < params_.orders; ++order) {
+      const CacheList& list = cache.lists[static_cast<size_t>(order)];
+      stats.allocations += list.allocations;
+      given_back += list.given_back;
+      allocated_bytes += list.allocations * order_bytes(order);
+      given_back_bytes += list.given_back * order_bytes(order);
+      stats.cached_bytes += list.bytes;
+    }
+  }
+  stats.live_stacks = stats.allocations - given_back;
+  stats.live_bytes = allocated_bytes - given_back_bytes;
+  stats.frees = given_back;
+}
+
+void CachedPool::walk_caches(WalkVisitor& visitor) const {
+  for (int p = 0; p < params_.procs; ++p) {
+    for (int order = 0; order < params_.orders; ++order) {
+      const CacheList& list = caches_[static_cast<size_t>(p)].lists[static_cast<size_t>(order)];
+      const size_t slot = order_bytes(order);
+      size_t bytes = 0;
+      for (uintptr_t lo = list.head; lo != 0; lo = link_of(lo)) {
+        bytes += slot;
+        // not reached by programs: only a damaged pool is so
+        if (bytes > list.bytes || !in_stack_span(lo)) break;
+        visitor.slot({lo, slot, SlotPlace::kCached, p});
+      }
+      // not reached by programs: only a damaged pool is so
+      if (bytes != list.bytes) visitor.fault(WalkFault::kCacheSize, list.head);
+    }
+  }
+}
+
+}  // namespace stackdrain
