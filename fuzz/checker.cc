@@ -610,9 +610,9 @@ bool Checker::check_totals() {
     const uint64_t size = uint64_t{spans_[i].pages} << kPageShift;
     bytes[static_cast<size_t>(spans_[i].state) & 3] += size;
     stack_spans += spans_[i].state == SpanState::kStack ? 1 : 0;
-    if (!spans_[i].released) continue;
-    released += size;
-    if (spans_[i].needs_zero) {
+    if (spans_[i].released_pages == 0) continue;
+    released += uint64_t{spans_[i].released_pages} << kPageShift;
+    if (spans_[i].released && spans_[i].needs_zero) {
       return report(Invariant::kA9,
                     "the span at +0x%" PRIxPTR " was given back to the system and is said not to be zero",
                     offset(spans_[i].base));

@@ -102,8 +102,9 @@ struct SpanView {
   uint16_t out = 0;         // slots that are not on the span's free list
   uintptr_t limit = 0;      // end of the last slot
   bool has_free_list = false;
-  bool needs_zero = false;  // the memory may be non-zero
-  bool released = false;    // the memory was given back to the system
+  bool needs_zero = false;      // the memory may be non-zero
+  bool released = false;        // all of the memory was given back to the system
+  uint32_t released_pages = 0;  // so many pages of it were
 };
 
 struct SlotView {

@@ -376,6 +376,7 @@ SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
   view.has_free_list = span.has_free_slot();
   view.needs_zero = span.needs_zero;
   view.released = span.released;
+  view.released_pages = span.released ? view.pages : 0;
   return view;
 }
 

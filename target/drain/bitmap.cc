@@ -1,93 +1,78 @@
 // bitmap: a pool whose free and whose deferred slots are bits, not links: nothing is ever written into a dead stack.
 //
-// One bit a 2 KiB unit of the arena (a slot's first unit stands for it), in arrays of 64-bit words, one array a fact:
+// One bit a 2 KiB unit of the arena (a slot's first unit stands for it), in tables of 64-bit words, for each order o:
 //
-//   slots_[o]    the slot belongs to a span of order o          starts_   a small-stack span begins here
-//   free_        the slot is free                               pending_  it was retired while a mark ran
+//   slots_[o]    a slot of a span of order o        free_[o]   the slot is free
+//   pending_[o]  it was retired while a mark ran    offers_[o] one bit a word: "may have a free or pending slot"
 //
-// and, one bit a word of those (128 KiB of arena): offers_[o] "may have a free or pending slot of order o", dirty_
-// "something became free or pending during a mark: look for empty spans".
+// and dirty_, one bit a word: "something became free or pending during a mark: look for empty spans". The spans are
+// those of a BitmapHeap and lie at multiples of their 32 KiB: four in a word, 16 bits each. Large stacks are bits, too,
+// one a page, by their size (large_).
 //
-//   retire ──one atomic OR──▶ pending_ ──take──▶ a stack again (Stack to Stack is always legal: any time, at once)
-//                                 └──drain_step, a few words a hold: free_ |= pending_; empty spans ──▶ page heap
+//   retire ──one OR──▶ pending_ ──take──▶ a stack again (Stack to Stack is always legal: any time, at once)
+//                          └──drain_step, a few words a hold: free_ |= pending_; empty spans ──▶ page heap, by masks
 //
 // The pause's part is O(1): end_mark only allows empty spans to leave. A drain may be interrupted by a next cycle
-// anywhere between two words, because a pending slot is safe at any age.
+// anywhere between two words, because a pending slot is safe at any age. What is pending is counted by its bits, and in
+// the accounts only when it leaves them, so that a retire is that one OR, and a look at two bits that are set mostly.
 //
 // Memory order. A taker writes into a stack that a marker has read: the edge is pending_'s OR (release) to its AND
 // (acquire). offers_ is a hint with a promise: a word with a free or pending slot of an order is offered. Retire sets
 // the pending bit and then reads the offer; a taker withdraws the offer and then reads the pending bits: store
-// buffering, so these four are sequentially consistent, and at least one of the two sees the other.
+// buffering, so these four are sequentially consistent, and at least one of the two sees the other. A cycle of one
+// marker with the world stopped has nobody to race with: that marker is the only one who retires or takes until the
+// restart, whose edge (world stopped, world started) passes everything on; there the OR is a load and a store. In a
+// step of the drain nobody retires: it runs between two cycles, and the stop before each is the edge from the retires
+// of one, and to those of the next.
 //
-// Locks: an order's lock for taking and giving its slots, all of them for a step of the drain, then the page heap's.
-// Words hold bits of several orders, so they are atomic even where a lock is held. Large stacks: the reserve of
-// ReferencePool. Invariants: A1, A2 (strong), A4, B1.
+// Locks: an order's lock for taking and giving its slots, all of them for a step of the drain, large_mutex_ for taking
+// large stacks and a step's share of them; then the page heap's. Only pending_ and offers_ are written without the
+// order's lock, and dirty_ under any, so these are changed atomically. Invariants: A1, A2 (strong), A4, B1.
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
+#include <span>
+#include <utility>
 
+#include "target/cached_pool.h"
 #include "target/defects.h"
+#include "target/drain/bitmap_heap.h"
+#include "target/drain/bits.h"
 #include "target/drain/policy_list.h"
-#include "target/drain/units.h"
-#include "target/stack_pool.h"
 #include "target/yield.h"
 
 namespace stackdrain {
 namespace {
 
-using Word = std::atomic<uint64_t>;
-constexpr size_t kWordBits = 64;
-constexpr size_t kWordsAStep = 16;  // of a drain step that says no budget: 2 MiB of arena, 64 spans
+// Words of a drain step that says no budget: 32 MiB of arena, 1,024 spans; some microseconds of a lock.
+constexpr size_t kWordsAStep = 256;
+constexpr size_t kUnitsPerPageWord = kWordBits * kUnitsPerPage;
+constexpr size_t kWordsPerPageWord = kUnitsPerPageWord / kWordBits;
+constexpr size_t kPagesPerWord = kWordBits / kUnitsPerPage;
+constexpr size_t kSizes = 20;  // of large stacks: [n]: 2^n pages
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kSeqCst = std::memory_order_seq_cst;
 
-// A bit a unit, or a bit a word of those.
-class Bits {
- public:
-  explicit Bits(size_t bits) : words_(bits / kWordBits + 2) {}
+// The lowest bit of each lane of 16 that is not zero.
+constexpr uint64_t lanes_with(uint64_t bits) {
+  constexpr uint64_t kLow = 0x7fff7fff7fff7fff;
+  return (((bits & kLow) + kLow) | bits) >> 15 & 0x0001000100010001;
+}
+static_assert(lanes_with(0x8000'0000'0001'ffff) == 0x0001'0000'0001'0001);
 
-  Word& word(size_t index) const { return words_[index]; }
-  uint64_t load(size_t index) const { return words_[index].load(kRelaxed); }
-  bool test(size_t bit) const { return (load(bit / kWordBits) >> (bit % kWordBits) & 1) != 0; }
-  void set(size_t bit) const { words_[bit / kWordBits].fetch_or(mask(bit), kRelaxed); }
-  void clear(size_t bit) const { words_[bit / kWordBits].fetch_and(~mask(bit), kRelaxed); }
-  static uint64_t mask(size_t bit) { return uint64_t{1} << (bit % kWordBits); }
+// The pages (4 a span) of the spans whose lanes' lowest bits are set.
+constexpr uint64_t pages_of_lanes(uint64_t lanes) {
+  return ((lanes | lanes >> 12 | lanes >> 24 | lanes >> 36) & 0x1111) * 0xf;
+}
+static_assert(pages_of_lanes(0x0001'0000'0001'0000) == 0xf0f0);
 
-  // The 16 bits from `first`, which may lie in two words.
-  uint32_t window(size_t first) const {
-    const size_t shift = first % kWordBits;
-    uint64_t bits = load(first / kWordBits) >> shift;
-    if (shift > kWordBits - kUnitsPerSpan) bits |= load(first / kWordBits + 1) << (kWordBits - shift);
-    return static_cast<uint32_t>(bits & 0xffff);
-  }
-  void set_window(size_t first, uint64_t bits) const {
-    const size_t shift = first % kWordBits;
-    words_[first / kWordBits].fetch_or(bits << shift, kRelaxed);
-    if (shift > kWordBits - kUnitsPerSpan)
-      words_[first / kWordBits + 1].fetch_or(bits >> (kWordBits - shift), kRelaxed);
-  }
-  void clear_window(size_t first) const {
-    const size_t shift = first % kWordBits;
-    words_[first / kWordBits].fetch_and(~(uint64_t{0xffff} << shift), kRelaxed);
-    if (shift > kWordBits - kUnitsPerSpan) {
-      words_[first / kWordBits + 1].fetch_and(~(uint64_t{0xffff} >> (kWordBits - shift)), kRelaxed);
-    }
-  }
-  // The first set bit from `bit` on and below `end`; `end` if there is none.
-  size_t next(size_t bit, size_t end) const {
-    for (size_t index = bit / kWordBits; bit < end; ++index, bit = index * kWordBits) {
-      const uint64_t bits = load(index) >> (bit % kWordBits);
-      if (bits != 0) return std::min(end, bit + static_cast<size_t>(std::countr_zero(bits)));
-    }
-    return end;
-  }
-  void reset(size_t bits) const {
-    for (size_t index = 0; index <= bits / kWordBits; ++index) words_[index].store(0, kRelaxed);
-  }
-
- private:
-  Table<Word> words_;
-};
+// The lowest `count` (>= 1) of the set bits.
+constexpr uint64_t lowest(uint64_t bits, size_t count) {
+  uint64_t rest = bits;
+  for (; count > 0 && rest != 0; --count) rest &= rest - 1;
+  return bits ^ rest;
+}
 
 // The slots of a span of an order, as bits from its first unit.
 constexpr uint64_t span_slots(int order) {
@@ -95,61 +80,82 @@ constexpr uint64_t span_slots(int order) {
   return kSlots[order];
 }
 
-class BitmapPool : public ReferencePool {
+// Pages that leave together, in ascending addresses.
+class Leaving {
+ public:
+  // A step's words can't fill it: each touches one word of pages.
+  bool full() const { return count_ == masks_.size(); }
+  void add(size_t word, uint64_t pages) {
+    if (count_ == 0 || masks_[count_ - 1].word != word) masks_[count_++] = {word, 0};
+    masks_[count_ - 1].pages |= pages;
+  }
+  std::span<const PageMask> masks() const { return {masks_.data(), count_}; }
+  void clear() { count_ = 0; }
+
+ private:
+  std::array<PageMask, kWordsAStep> masks_;
+  size_t count_ = 0;
+};
+
+class BitmapPool : public CachedPool {
  public:
   explicit BitmapPool(Arena& arena)
-      : ReferencePool(arena),
+      : heap_(arena),
         units_(size_t{arena.pages()} * kUnitsPerPage),
-        slots_{Bits(units_), Bits(units_), Bits(units_), Bits(units_)},
-        starts_(units_),
-        free_(units_),
-        pending_(units_),
-        offers_{Bits(words()), Bits(words()), Bits(words()), Bits(words())},
-        dirty_(words()) {}
+        dirty_(units_ / kWordBits + 1),
+        small_{Small(units_), Small(units_), Small(units_), Small(units_)},
+        large_(make_large(arena.pages(), std::make_index_sequence<kSizes>())) {
+    BitmapPool::reset(PoolParams{});
+  }
 
   void reset(const PoolParams& params) {
     const size_t used = mapped_units();
-    for (const Bits* bits : {&slots_[0], &slots_[1], &slots_[2], &slots_[3], &starts_, &free_, &pending_})
-      bits->reset(used);
-    for (const Bits* bits : {&offers_[0], &offers_[1], &offers_[2], &offers_[3], &dirty_})
-      bits->reset(used / kWordBits);
-    ReferencePool::reset(params);
-    for (auto& hint : hints_) hint.store(0, kRelaxed);
-    cursor_ = 0;
+    for (const Small& small : small_) small.reset(used);
+    dirty_.reset(used / kWordBits);
+    for (uint32_t sizes = large_seen_.load(kRelaxed); sizes != 0; sizes &= sizes - 1) {
+      large_[static_cast<size_t>(std::countr_zero(sizes))].reset(mapped_pages());
+    }
+    reset_caches(params);
+    heap_.reset(params.arena_pages, params.grow_chunk_bytes);
+    large_seen_.store(0, kRelaxed);
+    large_waiting_.store(0, kRelaxed);
+    alone_ = false;
+    begin_pass();
     pass_.store(false, kRelaxed);
   }
 
   void begin_cycle(CycleKind kind) {
-    ReferencePool::begin_cycle(kind);
-    keep_empty(true);  // large ones; small ones stay because marking() says so
+    CachedPool::begin_cycle(kind);
+    alone_ = kind.markers == 1 && !kind.concurrent;
   }
 
   void retire(Proc proc, Stack stack, RetireWhy why) {
     yield_point(Yield::kRetire);
-    if (planted(Defect::kImmediateFree) && why == RetireWhy::kShrunk) keep_empty(false);
-    if (!marking() || !is_small(stack.bytes())) {  // not reached by programs: retired in a mark only
-      free(proc, stack);
-      return;
-    }
-    count_given_back(proc, stack.bytes());
+    if (planted(Defect::kImmediateFree) && why == RetireWhy::kShrunk) return free_at_once(proc, stack);
+    if (!marking()) return free(proc, stack);  // not reached by programs: retired in a mark only
     asan_poison(stack.lo + kLinkBytes, stack.bytes() - kLinkBytes);
-    const size_t unit = unit_of(stack.lo);
-    pending_.word(unit / kWordBits).fetch_or(Bits::mask(unit), std::memory_order_seq_cst);
-    offer(order_of(stack.bytes()), unit / kWordBits);
-    if (!dirty_.test(unit / kWordBits)) dirty_.set(unit / kWordBits);
-    if (planted(Defect::kQ5DrainWhileMarking)) step(~size_t{0});
+    const int order = order_of(stack.bytes());
+    if (order < params().orders) {
+      const size_t unit = unit_of(stack.lo);
+      const Small& small = small_[static_cast<size_t>(order)];
+      put_pending(small.pending.word(unit / kWordBits), Bits::mask(unit));
+      offer(small, unit / kWordBits);
+      mark_dirty(unit / kWordBits);
+    } else {
+      wait(stack);
+    }
+    if (planted(Defect::kQ5DrainWhileMarking)) drain_while_marking();
   }
 
   void end_mark() {
     mark_done();
-    keep_empty(false);
-    cursor_ = 0;
+    begin_pass();
     pass_.store(true, std::memory_order_release);
   }
 
   void restarted() {}
 
-  // Looks at `budget` (0: kWordsAStep) words of the arena that a mark left dirty; the slots and spans given back.
+  // Looks at `budget` (0: kWordsAStep) words of what a mark left dirty; the slots and spans given back.
   size_t drain_step(size_t budget) {
     // not reached by programs: nobody drains while a mark runs, or for nothing
     if (marking() || !drain_pending()) return 0;
@@ -161,86 +167,144 @@ class BitmapPool : public ReferencePool {
 
   bool drain_pending() const { return pass_.load(std::memory_order_acquire); }
 
+  uintptr_t allocate_heap(uint32_t pages, bool zeroed) {
+    const uint32_t first = heap_.allocate(pages, {SpanState::kInUse, kNoOrder, 0});
+    if (first == kNoPage) return 0;
+    if (zeroed) heap_.clean(first);
+    return address_of_page(first);
+  }
+
+  void free_heap(uintptr_t base) {
+    const Location at = locate(base);
+    STACKDRAIN_CHECK(at.state == SpanState::kInUse && at.base == base, "free_heap wants the base of an InUse span");
+    if (const size_t bytes = size_t{at.pages} << kPageShift;
+        planted(Defect::kFreePathBySize) && is_small(bytes) && bytes == order_bytes(order_of(bytes))) {
+      return release(0, {base, base + bytes});
+    }
+    heap_.free(page_of(base));
+  }
+
+  uint64_t release_idle() { return heap_.release_idle(); }
+  Location locate(uintptr_t address) const { return heap_.locate(address); }
+  uintptr_t arena_base() const { return heap_.arena().base(); }
+  size_t arena_mapped() const { return heap_.mapped_bytes(); }
+
   PoolStats stats() const {
-    PoolStats stats = ReferencePool::stats();
-    for_each_dirty([&](size_t word) {
-      for (int order = 0; order < params().orders; ++order) {
-        const uint64_t held = pending_.load(word) & slots_[static_cast<size_t>(order)].load(word);
-        stats.held_bytes += static_cast<size_t>(std::popcount(held)) * order_bytes(order);
-      }
-    });
+    const HeapAccounts heap = heap_.accounts();
+    PoolStats stats;
+    stats.system_bytes = heap.system_bytes;
+    stats.heap_bytes = heap.heap_bytes;
+    stats.stack_bytes = heap.stack_bytes;
+    stats.idle_bytes = heap.idle_bytes;
+    stats.released_bytes = heap.released_bytes;
+    stats.peak_stack_bytes = heap.peak_stack_bytes;
+    stats.spans_taken = heap.stack_spans_taken;
+    stats.spans_released = heap.stack_spans_released;
+    stats.locks_taken = heap.locks_taken;
+    count_into(stats);
+    count_pending(stats);
     return stats;
   }
 
   void walk(WalkVisitor& visitor) const {
     SpanFacts facts(*this, visitor);
-    ReferencePool::walk(facts);
+    heap_.walk(facts);
+    for (int order = 0; order < params().orders; ++order) walk_order(order, visitor);
+    for (size_t size = 0; size < kSizes; ++size) {
+      if ((large_seen_.load(kRelaxed) >> size & 1) != 0) walk_large(size, visitor);
+    }
+    walk_caches(visitor);
     // not reached by programs: explore alone asks
     if (visitor.wants_hidden()) tell_hidden(visitor);
   }
 
  protected:
   uintptr_t pool_take(int order) override {
-    const size_t end = mapped_units() / kWordBits + 1;
-    const size_t hint = std::min(end, hints_[static_cast<size_t>(order)].load(kRelaxed));
-    uintptr_t lo = take_between(hint, end, order);
-    if (lo == 0) lo = take_between(0, hint, order);
-    return lo != 0 ? lo : carve(order);
+    size_t word = 0;
+    const uint64_t taken = take(order, 1, word);
+    return taken == 0 ? 0 : address_in(word, taken);
+  }
+
+  void pool_fill(CacheList& list, int order) override {
+    const size_t slot = order_bytes(order);
+    while (list.bytes < kCacheFillBytes) {
+      size_t word = 0;
+      uint64_t taken = take(order, (kCacheFillBytes - list.bytes + slot - 1) / slot, word);
+      if (taken == 0) return;  // the arena is exhausted: what was taken so far serves
+      for (; taken != 0; taken &= taken - 1) list.push(address_in(word, taken), slot);
+    }
   }
 
   void pool_give(uintptr_t lo, int order) override {
-    const size_t unit = unit_of(lo);
-    free_.set(unit);
-    offer(order, unit / kWordBits);
+    count_work();
+    give_slot(lo, order, marking());
+  }
+
+  Stack allocate_large(size_t bytes) override {
+    // not reached by programs: who grows asks for no more
+    if (bytes > params().max_stack_bytes && !planted(Defect::kGrowthLimitOnDelta)) return {};
+    const uint32_t pages = pages_for(bytes);
+    uint32_t first = take_waiting(pages);
+    if (first == kNoPage) first = heap_.allocate(pages, {SpanState::kStack, kLargeOrder, static_cast<uint32_t>(bytes)});
+    if (first == kNoPage) return {};
+    const uintptr_t lo = address_of_page(first);
+    return {lo, lo + bytes};
+  }
+
+  void give_large(Stack stack) override {
+    count_work();
     if (marking()) {
-      dirty_.set(unit / kWordBits);
-      return;
+      // Given back and counted already; as what waits it is counted when it waits no more.
+      count_many_given_back(~size_t{0}, ~size_t{0} - stack.bytes() + 1);
+      return wait(stack);
     }
-    Span* span = heap_.span_of(lo);
-    STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kStack, "a freed slot is in no stack span");
-    if (!is_empty(first_unit(*span), order)) return;
-    forget(*span);
-    heap_.free(span);
+    heap_.free(page_of(stack.lo));
+    yield_point(Yield::kSpanFreed);
+    if (planted(Defect::kFreeBeforeMetadata)) heap_.clear_metadata(page_of(stack.lo));
   }
 
-  size_t release_empty_of(int) override { return 0; }  // a step of the drain does it, order by order within a word
-
-  void walk_orders(WalkVisitor& visitor) const override {
-    const size_t end = mapped_units();
-    for (size_t start = starts_.next(0, end); start < end; start = starts_.next(start + 1, end)) {
-      const int order = order_at(start);
-      // not reached by programs: only a damaged pool is so
-      if (order < 0) {
-        visitor.fault(WalkFault::kListMember, address_of(start));
-        continue;
-      }
-      for (uint32_t bits = available(start, order); bits != 0; bits &= bits - 1) {
-        const size_t unit = start + static_cast<size_t>(std::countr_zero(bits));
-        // not reached by programs: only a damaged pool is so
-        if (!offers_[static_cast<size_t>(order)].test(unit / kWordBits)) {
-          visitor.fault(WalkFault::kListMember, address_of(unit));
-        }
-        visitor.slot({address_of(unit), order_bytes(order), SlotPlace::kPoolFree, kNoProc});
-      }
-    }
-    walk_strays(visitor);
-  }
+  bool in_stack_span(uintptr_t address) const override { return locate(address).state == SpanState::kStack; }
 
  private:
-  // Tells a walk what the bits say of a small-stack span, whose descriptor counts nothing.
+  // An order's tables.
+  struct Small {
+    explicit Small(size_t units) : slots(units), free(units), pending(units), offers(units / kWordBits + 1) {}
+    void reset(size_t units) const {
+      for (const Bits* bits : {&slots, &free, &pending}) bits->reset(units);
+      offers.reset(units / kWordBits);
+      hint.store(0, kRelaxed);
+    }
+    uint64_t available(size_t word) const { return free.load(word) | pending.load(word); }
+
+    Bits slots;
+    Bits free;
+    Bits pending;
+    Bits offers;
+    // Where the next search begins. Only a hint: a search that finds nothing there begins again at 0.
+    mutable std::atomic<size_t> hint{0};
+  };
+
+  // Large stacks of a size that wait for the end of a mark: their first pages, and a bit a word that has such.
+  struct Large {
+    explicit Large(size_t pages) : pending(pages), offers(pages / kWordBits + 1) {}
+    void reset(size_t pages) const {
+      pending.reset(pages);
+      offers.reset(pages / kWordBits);
+    }
+    Bits pending;
+    Bits offers;
+  };
+
+  // Tells a walk what the bits say of a span of stacks, of which its heap knows no slots.
   class SpanFacts final : public WalkVisitor {
    public:
     SpanFacts(const BitmapPool& pool, WalkVisitor& visitor) : pool_(pool), visitor_(visitor) {}
     void span(const SpanView& view) override {
       SpanView facts = view;
-      if (view.state == SpanState::kStack && view.order < kMaxOrders) {
-        const uint32_t free = pool_.available(pool_.unit_of(view.base), view.order);
-        facts.out = static_cast<uint16_t>(view.capacity - std::popcount(free));
-        facts.has_free_list = free != 0;
-        facts.list = free != 0 ? SpanList::kOrder : SpanList::kNone;
-      }
+      if (view.state == SpanState::kStack) pool_.add_slots(facts);
       visitor_.span(facts);
     }
+    // not reached by programs: a heap has no slots
     void slot(const SlotView& view) override { visitor_.slot(view); }
     // not reached by programs: only a damaged pool is so
     void fault(WalkFault fault, uintptr_t address) override { visitor_.fault(fault, address); }
@@ -253,116 +317,298 @@ class BitmapPool : public ReferencePool {
     WalkVisitor& visitor_;
   };
 
-  size_t words() const { return units_ / kWordBits + 1; }
-  size_t mapped_units() const { return arena_mapped() / kMinStackBytes; }
+  size_t mapped_pages() const { return heap_.mapped(); }
+  size_t mapped_units() const { return mapped_pages() * kUnitsPerPage; }
   size_t unit_of(uintptr_t lo) const { return (lo - arena_base()) / kMinStackBytes; }
-  uintptr_t address_of(size_t unit) const { return arena_base() + unit * kMinStackBytes; }
-  static size_t first_unit(const Span& span) { return size_t{span.first()} * kUnitsPerPage; }
-
-  // What decides which slot comes next and which spans are looked at, and a walk does not show.
-  // not reached by programs: explore alone asks
-  void tell_hidden(WalkVisitor& visitor) const {
-    for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) visitor.hidden(pending_.load(word));
-    for (size_t word = 0; word <= mapped_units() / kWordBits / kWordBits; ++word) {
-      visitor.hidden(dirty_.load(word));
-      for (const Bits& offers : offers_) visitor.hidden(offers.load(word));
-    }
-    for (const auto& hint : hints_) visitor.hidden(hint.load(kRelaxed));
-    visitor.hidden(drain_pending() ? cursor_ + 1 : 0);
+  uint32_t page_of(uintptr_t lo) const { return static_cast<uint32_t>((lo - arena_base()) >> kPageShift); }
+  uintptr_t address_of_page(size_t page) const { return arena_base() + (page << kPageShift); }
+  // Of the slot that the lowest bit of a word stands for.
+  uintptr_t address_in(size_t word, uint64_t bits) const {
+    return arena_base() + (word * kWordBits + static_cast<size_t>(std::countr_zero(bits))) * kMinStackBytes;
   }
 
-  // A free or pending bit belongs to a slot of a span.
-  void walk_strays(WalkVisitor& visitor) const {
-    for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) {
-      uint64_t stray = free_.load(word) | pending_.load(word);
-      for (const Bits& slots : slots_) stray &= ~slots.load(word);
-      // not reached by programs: only a damaged pool is so
-      if (stray == 0) continue;
-      // not reached by programs: only a damaged pool is so
-      visitor.fault(WalkFault::kFreeList, address_of(word * kWordBits + static_cast<size_t>(std::countr_zero(stray))));
-      // not reached by programs: only a damaged pool is so
+  // ---- giving ----
+
+  // A pending bit. The plain form is for who is alone (see above).
+  void put_pending(Word& word, uint64_t bit) const {
+    if (alone_) {
+      word.store(word.load(kRelaxed) | bit, kRelaxed);
+    } else {
+      word.fetch_or(bit, kSeqCst);
+    }
+  }
+
+  // A word has, or may soon have, something to take. True if that is news.
+  static bool offer(const Bits& offers, size_t word) {
+    Word& offered = offers.word(word / kWordBits);
+    if ((offered.load(kSeqCst) & Bits::mask(word)) != 0) [[likely]]
+      return false;
+    offered.fetch_or(Bits::mask(word), kSeqCst);
+    return true;
+  }
+
+  static void offer(const Small& small, size_t word) {
+    if (offer(small.offers, word) && word < small.hint.load(kRelaxed)) small.hint.store(word, kRelaxed);
+  }
+
+  void mark_dirty(size_t word) const {
+    if (!dirty_.test(word)) [[unlikely]]
+      dirty_.word(word / kWordBits).fetch_or(Bits::mask(word), kRelaxed);
+  }
+
+  void give_slot(uintptr_t lo, int order, bool keep) {
+    const Small& small = small_[static_cast<size_t>(order)];
+    const size_t word = unit_of(lo) / kWordBits;
+    const uint64_t lane = uint64_t{0xffff} << (unit_of(lo) % kWordBits / kUnitsPerSpan * kUnitsPerSpan);
+    STACKDRAIN_CHECK((small.slots.load(word) & Bits::mask(unit_of(lo))) != 0,
+                     "a freed slot is in no span of its order");
+    small.free.put(word, Bits::mask(unit_of(lo)));
+    if (keep || (small.slots.load(word) & lane & ~small.available(word)) != 0) {
+      offer(small, word);
+      if (keep) mark_dirty(word);
       return;
     }
+    forget(order, word, lane);
+    heap_.free(page_of(lo) / kPoolSpanPages * kPoolSpanPages);
   }
 
-  // Free and pending slots of the span of an order that begins at a unit.
-  uint32_t available(size_t start, int order) const {
-    return static_cast<uint32_t>((free_.window(start) | pending_.window(start)) & span_slots(order));
-  }
-  bool is_empty(size_t start, int order) const { return available(start, order) == span_slots(order); }
-  int order_at(size_t start) const {
-    for (int order = 0; order < params().orders; ++order) {  // not reached by programs: only a damaged pool is so
-      if (slots_[static_cast<size_t>(order)].test(start)) return order;
+  // Takes the empty spans of some lanes out of an order's tables.
+  void forget(int order, size_t word, uint64_t lanes) {
+    const Small& small = small_[static_cast<size_t>(order)];
+    small.slots.drop(word, lanes);
+    if (!planted(Defect::kFreelistKept)) small.free.drop(word, lanes);
+    if (const uint64_t pending = small.pending.load(word) & lanes; pending != 0) {
+      small.pending.word(word).fetch_and(~lanes, std::memory_order_acquire);
+      count_settled(order, static_cast<size_t>(std::popcount(pending)));
     }
-    // not reached by programs: only a damaged pool is so
-    return -1;
   }
 
-  // The word has, or may soon have, a slot of that order.
-  void offer(int order, size_t word) const {
-    Word& offers = offers_[static_cast<size_t>(order)].word(word / kWordBits);
-    if ((offers.load(std::memory_order_seq_cst) & Bits::mask(word)) != 0) return;
-    offers.fetch_or(Bits::mask(word), std::memory_order_seq_cst);
-    std::atomic<size_t>& hint = hints_[static_cast<size_t>(order)];
-    if (word < hint.load(kRelaxed)) hint.store(word, kRelaxed);
+  void count_settled(int order, size_t slots) {
+    if (slots != 0) count_many_given_back(slots, slots * order_bytes(order));
   }
 
-  // A slot from the first word of [begin, end) that has one; 0 if none has.
-  uintptr_t take_between(size_t begin, size_t end, int order) {
-    const Bits& offers = offers_[static_cast<size_t>(order)];
-    for (size_t word = offers.next(begin, end); word < end; word = offers.next(word + 1, end)) {
-      const uintptr_t lo = take_from(word, order);
-      if (lo == 0) continue;
-      hints_[static_cast<size_t>(order)].store(word, kRelaxed);
-      return lo;
+  // Only the planted defect immediate-free.
+  // not reached by programs: that defect alone
+  void free_at_once(Proc proc, Stack stack) SD_NO_ANALYSIS {
+    count_given_back(proc, stack.bytes());
+    asan_poison(stack.lo + kLinkBytes, stack.bytes() - kLinkBytes);
+    if (!is_small(stack.bytes())) return heap_.free(page_of(stack.lo));
+    MutexLock lock(lock_of(order_of(stack.bytes())));
+    give_slot(stack.lo, order_of(stack.bytes()), false);
+  }
+
+  // ---- taking ----
+
+  // Up to `want` slots of one word, as its bits; 0 when the arena is exhausted.
+  uint64_t take(int order, size_t want, size_t& word) {
+    const Small& small = small_[static_cast<size_t>(order)];
+    const size_t end = mapped_units() / kWordBits + 1;
+    const size_t hint = std::min(end, small.hint.load(kRelaxed));
+    uint64_t taken = take_between(hint, end, order, want, word);
+    if (taken == 0) taken = take_between(0, hint, order, want, word);
+    return taken != 0 || !carve(order, word) ? taken : take_from(word, order, want);
+  }
+
+  uint64_t take_between(size_t begin, size_t end, int order, size_t want, size_t& word) {
+    const Small& small = small_[static_cast<size_t>(order)];
+    for (word = small.offers.next(begin, end); word < end; word = small.offers.next(word + 1, end)) {
+      const uint64_t taken = take_from(word, order, want);
+      if (taken == 0) continue;
+      small.hint.store(word, kRelaxed);
+      return taken;
     }
     return 0;
   }
 
-  uintptr_t take_from(size_t word, int order) {
-    const uint64_t mine = slots_[static_cast<size_t>(order)].load(word);
-    for (const Bits* bits : {&free_, &pending_}) {
-      const uint64_t candidates = bits->load(word) & mine;
-      if (candidates == 0) continue;
-      const uint64_t taken = candidates & (~candidates + 1);
-      bits->word(word).fetch_and(~taken, std::memory_order_acquire);
-      return address_of(word * kWordBits + static_cast<size_t>(std::countr_zero(taken)));
+  uint64_t take_from(size_t word, int order, size_t want) {
+    const Small& small = small_[static_cast<size_t>(order)];
+    if (const uint64_t free = small.free.load(word); free != 0) {
+      const uint64_t taken = lowest(free, want);
+      small.free.store(word, free & ~taken);
+      return taken;
+    }
+    const uint64_t taken = take_pending(small.pending, small.offers, word, want);
+    count_settled(order, static_cast<size_t>(std::popcount(taken)));
+    return taken;
+  }
+
+  // Up to `want` of a word's pending bits; if it has none, its offer is withdrawn.
+  static uint64_t take_pending(const Bits& pending, const Bits& offers, size_t word, size_t want) {
+    if (const uint64_t bits = pending.load(word); bits != 0) {
+      const uint64_t taken = lowest(bits, want);
+      pending.word(word).fetch_and(~taken, std::memory_order_acquire);
+      return taken;
     }
     // Withdrawn, then looked again: a retire that came in between has seen the offer still standing.
-    offers_[static_cast<size_t>(order)].word(word / kWordBits).fetch_and(~Bits::mask(word), std::memory_order_seq_cst);
+    offers.word(word / kWordBits).fetch_and(~Bits::mask(word), kSeqCst);
     // not reached by programs: wants a retire between the two reads, so a second thread
-    if ((pending_.word(word).load(std::memory_order_seq_cst) & mine) == 0) return 0;
+    if (pending.word(word).load(kSeqCst) == 0) return 0;
     // not reached by programs: wants a second thread
-    offer(order, word);
+    offer(offers, word);
     // not reached by programs: wants a second thread
-    return take_from(word, order);
+    return take_pending(pending, offers, word, want);
   }
 
-  // A new span, all its slots free; one of them.
-  uintptr_t carve(int order) {
+  // A new span, all its slots free, in `word`; false when the arena is exhausted.
+  bool carve(int order, size_t& word) {
     const auto bytes = static_cast<uint32_t>(order_bytes(order));
-    Span* span = heap_.allocate(kPoolSpanPages, {SpanState::kStack, static_cast<uint8_t>(order), bytes});
-    if (span == nullptr) return 0;
-    const size_t start = first_unit(*span);
-    const uintptr_t lo = address_of(start);
+    const uint32_t first = heap_.allocate(kPoolSpanPages, {SpanState::kStack, static_cast<uint8_t>(order), bytes});
+    if (first == kNoPage) return false;
+    const uintptr_t lo = address_of_page(first);
     for (size_t slot = 0; slot < kPoolSpanBytes; slot += bytes) asan_unpoison(lo + slot, kLinkBytes);
-    starts_.set(start);
-    slots_[static_cast<size_t>(order)].set_window(start, span_slots(order));
-    free_.set_window(start, span_slots(order) & ~uint64_t{1});  // all but the one that is taken
-    if (planted(Defect::kSpanNotListed)) return lo;
-    offer(order, start / kWordBits);
-    offer(order, (start + kUnitsPerSpan - 1) / kWordBits);
-    return lo;
+    const Small& small = small_[static_cast<size_t>(order)];
+    const size_t unit = unit_of(lo);
+    word = unit / kWordBits;
+    small.slots.put(word, span_slots(order) << (unit % kWordBits));
+    small.free.put(word, span_slots(order) << (unit % kWordBits));
+    if (!planted(Defect::kSpanNotListed)) offer(small, word);
+    return true;
   }
 
-  // Takes a span that is empty out of every array.
-  void forget(const Span& span) {
-    const size_t start = first_unit(span);
-    starts_.clear(start);
-    slots_[span.order].clear_window(start);
-    if (!planted(Defect::kFreelistKept)) free_.clear_window(start);
-    pending_.clear_window(start);
+  // ---- large stacks that wait ----
+
+  void wait(Stack stack) {
+    const auto size = static_cast<size_t>(std::countr_zero(pages_for(stack.bytes())));
+    const uint32_t page = page_of(stack.lo);
+    const Large& large = large_[size];
+    put_pending(large.pending.word(page / kWordBits), Bits::mask(page));
+    offer(large.offers, page / kWordBits);
+    for (std::atomic<uint32_t>* sizes : {&large_waiting_, &large_seen_}) {
+      if ((sizes->load(kRelaxed) >> size & 1) == 0) sizes->fetch_or(1u << size, kRelaxed);
+    }
   }
+
+  // A large stack of exactly that many pages that waits; B7.
+  uint32_t take_waiting(uint32_t pages) SD_EXCLUDES(large_mutex_) {
+    const auto size = static_cast<size_t>(std::countr_zero(pages));
+    if ((large_waiting_.load(kRelaxed) >> size & 1) == 0 || planted(Defect::kLargeNotReusable)) return kNoPage;
+    MutexLock lock(large_mutex_);
+    count_locks(1);
+    const Large& large = large_[size];
+    const size_t end = mapped_pages() / kWordBits + 1;
+    for (size_t word = large.offers.next(0, end); word < end; word = large.offers.next(word + 1, end)) {
+      const uint64_t taken = take_pending(large.pending, large.offers, word, 1);
+      if (taken == 0) continue;
+      count_many_given_back(1, size_t{pages} << kPageShift);
+      return static_cast<uint32_t>(word * kWordBits) + static_cast<uint32_t>(std::countr_zero(taken));
+    }
+    return kNoPage;
+  }
+
+  // ---- the drain ----
+
+  // World stopped.
+  void begin_pass() SD_NO_ANALYSIS {
+    cursor_ = 0;
+    large_cursor_ = 0;
+  }
+
+  // Only the planted defect Q5.
+  // not reached by programs: that defect alone
+  void drain_while_marking() {
+    begin_pass();
+    step(~size_t{0});
+  }
+
+  size_t step(size_t words_left) SD_NO_ANALYSIS {
+    Leaving leaving;
+    size_t done = 0;
+    const size_t end = mapped_units() / kWordBits + 1;
+    lock_all();
+    for (; words_left > 0 && (cursor_ = dirty_.next(cursor_, end)) < end; --words_left) {
+      count_work();
+      dirty_.drop(cursor_ / kWordBits, Bits::mask(cursor_));
+      const bool forgotten = planted(Defect::kQ7LastNodeSkipped) && dirty_.next(cursor_, end) == end;
+      done += sweep(cursor_, leaving, forgotten ? 0 : ~uint64_t{0});
+      if (leaving.full()) leave(leaving);
+    }
+    leave(leaving);
+    const bool over = cursor_ >= end;
+    unlock_all();
+    if (planted(Defect::kQ10BudgetNeverResumes)) pass_.store(false, std::memory_order_release);
+    return done + (over ? sweep_large(words_left) : 0);
+  }
+
+  void leave(Leaving& leaving) {
+    heap_.free_words(leaving.masks());
+    leaving.clear();
+  }
+
+  // What is pending in a word is free; spans in `lanes` that are empty leave. All locks are held and nobody retires.
+  size_t sweep(size_t word, Leaving& leaving, uint64_t lanes) {
+    size_t done = 0;
+    uint64_t empty_lanes = 0;
+    for (int order = 0; order < params().orders; ++order) {
+      const Small& small = small_[static_cast<size_t>(order)];
+      const uint64_t slots = small.slots.load(word);
+      if (slots == 0) continue;
+      const uint64_t pending = small.pending.load(word);
+      uint64_t free = small.free.load(word) | pending;
+      const uint64_t empty = lanes_with(slots) & ~lanes_with(slots & ~free) & lanes;
+      if (pending != 0) {
+        small.pending.store(word, 0);
+        const auto settled = static_cast<size_t>(std::popcount(pending));
+        count_settled(order, settled);
+        done += settled;
+      }
+      if (empty != 0) {
+        small.slots.store(word, slots & ~(empty * 0xffff));
+        if (!planted(Defect::kFreelistKept)) free &= ~(empty * 0xffff);
+      }
+      small.free.store(word, free);
+      empty_lanes |= empty;
+    }
+    if (empty_lanes != 0) {
+      leaving.add(word / kWordsPerPageWord, pages_of_lanes(empty_lanes) << (word % kWordsPerPageWord * kPagesPerWord));
+      done += static_cast<size_t>(std::popcount(empty_lanes));
+    }
+    return done;
+  }
+
+  // The large stacks of some words leave. Nobody retires.
+  size_t sweep_large(size_t words_left) SD_EXCLUDES(large_mutex_) {
+    Leaving leaving;
+    size_t done = 0;
+    MutexLock lock(large_mutex_);
+    count_locks(1);
+    uint32_t waiting = large_waiting_.load(kRelaxed);
+    while (waiting != 0 && words_left > 0) {
+      const auto size = static_cast<size_t>(std::countr_zero(waiting));
+      const size_t end = mapped_pages() / kWordBits + 1;
+      large_cursor_ = large_[size].offers.next(large_cursor_, end);
+      if (large_cursor_ < end) {
+        --words_left;
+        count_work();
+        done += sweep_large_word(size, large_cursor_, leaving);
+        if (leaving.full()) leave(leaving);
+      } else {
+        waiting &= waiting - 1;
+        large_cursor_ = 0;
+      }
+    }
+    leave(leaving);
+    large_waiting_.store(waiting, kRelaxed);
+    if (waiting == 0) pass_.store(false, std::memory_order_release);
+    return done;
+  }
+
+  size_t sweep_large_word(size_t size, size_t word, Leaving& leaving) SD_REQUIRES(large_mutex_) {
+    const Large& large = large_[size];
+    const uint64_t pending = large.pending.load(word);
+    large.pending.store(word, 0);
+    large.offers.drop(word / kWordBits, Bits::mask(word));
+    const auto stacks = static_cast<size_t>(std::popcount(pending));
+    count_many_given_back(stacks, stacks << (size + kPageShift));
+    if (const size_t pages = size_t{1} << size; pages <= kWordBits) {
+      // First pages at multiples of the size: times as many ones as it has pages, none meets another.
+      if (pending != 0) leaving.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
+    } else if (pending != 0) {
+      heap_.free(static_cast<uint32_t>(word * kWordBits));
+    }
+    return stacks;
+  }
+
+  // ---- asking ----
 
   template <class Look>
   void for_each_dirty(const Look& look) const {
@@ -370,62 +616,108 @@ class BitmapPool : public ReferencePool {
     for (size_t word = dirty_.next(0, end); word < end; word = dirty_.next(word + 1, end)) look(word);
   }
 
-  size_t step(size_t words_left) SD_NO_ANALYSIS {
-    lock_all();
-    const size_t end = mapped_units() / kWordBits + 1;
-    Span* first = nullptr;
-    Span* last = nullptr;
-    size_t done = 0;
-    for (; words_left > 0 && (cursor_ = dirty_.next(cursor_, end)) < end; --words_left) {
-      count_work();
-      dirty_.clear(cursor_);
-      if (planted(Defect::kQ7LastNodeSkipped) && dirty_.next(cursor_, end) == end) continue;
-      done += settle(cursor_);
-      collect_empty(cursor_, first, last, done);
-    }
-    if (cursor_ >= end || planted(Defect::kQ10BudgetNeverResumes)) pass_.store(false, std::memory_order_release);
-    if (first != nullptr) heap_.free_ascending(first);
-    const bool over = cursor_ >= end;
-    unlock_all();
-    return done + (over ? release_empty_spans() : 0);  // the large reserve
+  // What is pending was given back by its caller, and is held.
+  static void add_pending(PoolStats& stats, uint64_t bits, size_t bytes_each) {
+    const auto stacks = static_cast<uint64_t>(std::popcount(bits));
+    stats.frees += stacks;
+    stats.live_stacks -= stacks;
+    stats.live_bytes -= stacks * bytes_each;
+    stats.held_bytes += stacks * bytes_each;
   }
 
-  // What is pending in a word is free; how many.
-  size_t settle(size_t word) const {
-    const uint64_t pending = pending_.word(word).exchange(0, std::memory_order_acquire);
-    free_.word(word).fetch_or(pending, kRelaxed);
-    return static_cast<size_t>(std::popcount(pending));
-  }
-
-  // The empty ones of the spans that touch a word, in ascending addresses. One that begins in the word before, whose
-  // turn it was already, may have become empty by this word.
-  void collect_empty(size_t word, Span*& first, Span*& last, size_t& done) {
-    const size_t from = word == 0 ? 0 : word * kWordBits - (kUnitsPerSpan - 1);
-    const size_t end = (word + 1) * kWordBits;
-    for (size_t start = starts_.next(from, end); start < end; start = starts_.next(start + 1, end)) {
-      if (start + kUnitsPerSpan > end) settle(word + 1);
-      const int order = order_at(start);
-      if (!is_empty(start, order)) continue;
-      Span* span = heap_.span_of(address_of(start));
-      forget(*span);
-      span->next = nullptr;
-      (first == nullptr ? first : last->next) = span;
-      last = span;
-      ++done;
+  void count_pending(PoolStats& stats) const {
+    for_each_dirty([&](size_t word) {
+      for (int order = 0; order < params().orders; ++order) {
+        add_pending(stats, small_[static_cast<size_t>(order)].pending.load(word), order_bytes(order));
+      }
+    });
+    for (uint32_t sizes = large_waiting_.load(kRelaxed); sizes != 0; sizes &= sizes - 1) {
+      const auto size = static_cast<size_t>(std::countr_zero(sizes));
+      const size_t end = mapped_pages() / kWordBits + 1;
+      for (size_t word = large_[size].offers.next(0, end); word < end; word = large_[size].offers.next(word + 1, end)) {
+        add_pending(stats, large_[size].pending.load(word), kPageBytes << size);
+      }
     }
   }
 
+  void add_slots(SpanView& view) const {
+    if (view.order < kMaxOrders) {
+      const size_t unit = unit_of(view.base);
+      const uint64_t available = small_[view.order].available(unit / kWordBits);
+      const int free = std::popcount(available >> (unit % kWordBits) & 0xffff);
+      view.out = static_cast<uint16_t>(view.capacity - free);
+      view.has_free_list = free != 0;
+      view.list = free != 0 ? SpanList::kOrder : SpanList::kNone;
+    } else {
+      const bool waits = large_[static_cast<size_t>(std::countr_zero(view.pages))].pending.test(page_of(view.base));
+      view.out = waits ? 0 : 1;
+      view.list = waits ? SpanList::kLargeReserve : SpanList::kNone;
+    }
+  }
+
+  void walk_order(int order, WalkVisitor& visitor) const {
+    const Small& small = small_[static_cast<size_t>(order)];
+    for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) {
+      uint64_t available = small.available(word);
+      // not reached by programs: only a damaged pool is so
+      if ((available & ~small.slots.load(word)) != 0) {
+        visitor.fault(WalkFault::kFreeList, address_in(word, available & ~small.slots.load(word)));
+        return;
+      }
+      // not reached by programs: only a damaged pool is so
+      if (available != 0 && !small.offers.test(word))
+        visitor.fault(WalkFault::kListMember, address_in(word, available));
+      for (; available != 0; available &= available - 1) {
+        visitor.slot({address_in(word, available), order_bytes(order), SlotPlace::kPoolFree, kNoProc});
+      }
+    }
+  }
+
+  void walk_large(size_t size, WalkVisitor& visitor) const {
+    const size_t end = mapped_pages();
+    for (size_t page = large_[size].pending.next(0, end); page < end; page = large_[size].pending.next(page + 1, end)) {
+      const Location at = locate(address_of_page(page));
+      // not reached by programs: only a damaged pool is so
+      if (at.state != SpanState::kStack || at.base != address_of_page(page) || at.pages != 1u << size ||
+          !large_[size].offers.test(page / kWordBits)) {
+        visitor.fault(WalkFault::kListMember, address_of_page(page));
+        return;
+      }
+      visitor.slot({address_of_page(page), kPageBytes << size, SlotPlace::kPoolFree, kNoProc});
+    }
+  }
+
+  // What decides which slot comes next and which spans are looked at, and a walk does not show.
+  // not reached by programs: explore alone asks
+  void tell_hidden(WalkVisitor& visitor) const SD_NO_ANALYSIS {
+    const size_t words = mapped_units() / kWordBits;
+    for (const Small& small : small_) {
+      for (size_t word = 0; word <= words; ++word) visitor.hidden(small.pending.load(word));
+      for (size_t word = 0; word <= words / kWordBits; ++word) visitor.hidden(small.offers.load(word));
+      visitor.hidden(small.hint.load(kRelaxed));
+    }
+    for (size_t word = 0; word <= words / kWordBits; ++word) visitor.hidden(dirty_.load(word));
+    visitor.hidden(large_waiting_.load(kRelaxed));
+    visitor.hidden(drain_pending() ? (cursor_ + 1) << 32 | large_cursor_ : 0);
+  }
+
+  template <size_t... size>
+  static std::array<Large, kSizes> make_large(size_t pages, std::index_sequence<size...>) {
+    return {((void)size, Large(pages))...};
+  }
+
+  BitmapHeap heap_;
   size_t units_;
-  std::array<Bits, kMaxOrders> slots_;
-  Bits starts_;
-  Bits free_;
-  Bits pending_;
-  std::array<Bits, kMaxOrders> offers_;
   Bits dirty_;
-  // Where the next search begins. Only a hint: a search that finds nothing there begins again at 0.
-  mutable std::array<std::atomic<size_t>, kMaxOrders> hints_{};
-  size_t cursor_ = 0;              // of the pass, under all locks
-  std::atomic<bool> pass_{false};  // a cycle ended and what it left is not all looked at
+  std::array<Small, kMaxOrders> small_;
+  std::array<Large, kSizes> large_;         // [n]: of 2^n pages
+  std::atomic<uint32_t> large_waiting_{0};  // bit n: large_[n] may have some
+  std::atomic<uint32_t> large_seen_{0};     // bit n: large_[n] was written since the last reset
+  bool alone_ = false;                      // one marker, no mutators; written with the world stopped
+  std::atomic<bool> pass_{false};           // a cycle ended and what it left is not all looked at
+  size_t cursor_ = 0;                       // of the pass, a word of dirty_; under all locks
+  mutable Mutex large_mutex_;
+  size_t large_cursor_ SD_GUARDED_BY(large_mutex_) = 0;  // a word of the size whose turn it is
 };
 static_assert(StackPool<BitmapPool>);
 

@@ -1,0 +1,482 @@
+#include "target/drain/bitmap_heap.h"
+
+#include <sys/mman.h>
+
+#include "target/defects.h"
+#include "target/yield.h"
+
+namespace stackdrain {
+namespace {
+
+// Above this many touched bytes a reset gives the memory back instead of clearing it by hand.
+constexpr size_t kClearByHandBytes = size_t{64} << 20;
+constexpr uint64_t kAll = ~uint64_t{0};
+constexpr uint32_t kWordPages = kWordBits;
+constexpr int kPagesBits = 24;  // of meta_
+constexpr int kOrderBits = 8;
+
+constexpr uint64_t bytes_of(uint64_t pages) {
+  return pages << kPageShift;
+}
+
+// Bits at the multiples of 2^class.
+constexpr uint64_t kMultiples[] = {kAll,
+                                   0x5555555555555555,
+                                   0x1111111111111111,
+                                   0x0101010101010101,
+                                   0x0001000100010001,
+                                   0x0000000100000001,
+                                   0x0000000000000001};
+
+// Bits from which `count` (1..64) set ones follow.
+constexpr uint64_t run_starts(uint64_t bits, uint32_t count) {
+  for (uint32_t width = 1; width < count;) {
+    const uint32_t shift = std::min(width, count - width);
+    bits &= bits >> shift;
+    width += shift;
+  }
+  return bits;
+}
+
+// Calls visit(word, mask) for the words of a range of pages.
+template <class Visit>
+void for_words(uint32_t first, uint32_t pages, const Visit& visit) {
+  for (uint32_t end = first + pages; first < end;) {
+    const uint32_t shift = first % kWordPages;
+    const uint32_t count = std::min(kWordPages - shift, end - first);
+    visit(first / kWordPages, (kAll >> (kWordPages - count)) << shift);
+    first += count;
+  }
+}
+
+}  // namespace
+
+BitmapHeap::BitmapHeap(Arena& arena)
+    : arena_(arena),
+      idle_(arena.pages()),
+      start_(arena.pages()),
+      stack_(arena.pages()),
+      used_(arena.pages()),
+      zero_(arena.pages()),
+      released_(arena.pages()),
+      touched_(arena.pages()),
+      meta_(arena.pages()) {
+  STACKDRAIN_CHECK(arena.pages() < uint32_t{1} << kPagesBits, "bitmap serves arenas below 128 GiB");
+}
+
+uint64_t BitmapHeap::pack(Meta meta) {
+  return uint64_t{meta.generation} << (kPagesBits + kOrderBits) | uint64_t{meta.order} << kPagesBits | meta.pages;
+}
+
+BitmapHeap::Meta BitmapHeap::meta_of(uint32_t first) const {
+  const uint64_t meta = meta_[first].load(std::memory_order_relaxed);
+  return {static_cast<uint32_t>(meta >> (kPagesBits + kOrderBits)), static_cast<uint8_t>(meta >> kPagesBits & 0xff),
+          static_cast<uint32_t>(meta & ((uint64_t{1} << kPagesBits) - 1))};
+}
+
+void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
+  MutexLock lock(mutex_);
+  const uint32_t pages = mapped();
+  asan_unpoison(arena_.base(), mapped_bytes());
+  size_t touched = 0;
+  for (size_t word = 0; word < mapped_words(); ++word) {
+    touched += static_cast<size_t>(std::popcount(touched_.load(word)));
+  }
+  if (bytes_of(touched) > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
+    // not reached by programs: no arena that large is reset
+    madvise(reinterpret_cast<void*>(arena_.base()), mapped_bytes(), MADV_DONTNEED);
+  } else {
+    for (size_t page = touched_.next(0, pages); page < pages; page = touched_.next(page + 1, pages)) {
+      std::memset(reinterpret_cast<void*>(arena_.address_of(static_cast<uint32_t>(page))), 0, kPageBytes);
+    }
+  }
+  for (const SummedBits* bits : {&idle_, &start_}) bits->reset(pages);
+  for (const Bits* bits : {&stack_, &used_, &zero_, &released_, &touched_}) bits->reset(pages);
+  if (pages != 0) std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));
+  hints_ = {};
+  generation_ = 0;
+  mapped_pages_.store(0, std::memory_order_relaxed);
+  page_limit_ = page_limit == 0 ? arena_.pages() : std::min(page_limit, arena_.pages());
+  grow_pages_ = std::max(uint32_t{1}, static_cast<uint32_t>(grow_chunk_bytes >> kPageShift));
+  accounts_ = {};
+}
+
+// ---- allocation ----
+
+uint32_t BitmapHeap::allocate(uint32_t pages, SpanUse use) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  const bool aligned = use.state == SpanState::kStack;
+  uint32_t first = find(pages, aligned);
+  if (first == kNoPage) {
+    if (!grow(pages, aligned)) return kNoPage;
+    first = find(pages, aligned);
+  }
+  issue(first, pages, use);
+  return first;
+}
+
+uint32_t BitmapHeap::find(uint32_t pages, bool aligned) {
+  if (pages == 1 || (aligned && pages <= kWordPages)) {
+    return find_aligned(pages, static_cast<size_t>(std::countr_zero(pages)));
+  }
+  return aligned ? find_words(pages) : find_run(pages);
+}
+
+uint32_t BitmapHeap::find_aligned(uint32_t pages, size_t hint) {
+  const size_t end = mapped_words();
+  size_t word = idle_.next_word(hints_[hint], end);
+  for (; word < end; word = idle_.next_word(word + 1, end)) {
+    const uint64_t starts = run_starts(idle_.load(word), pages) & kMultiples[hint];
+    if (starts == 0) continue;
+    hints_[hint] = word;
+    return static_cast<uint32_t>(word * kWordBits) + static_cast<uint32_t>(std::countr_zero(starts));
+  }
+  hints_[hint] = end;
+  return kNoPage;
+}
+
+// Anywhere, across words too.
+uint32_t BitmapHeap::find_run(uint32_t pages) const {
+  const size_t end = mapped_words();
+  uint32_t before = 0;  // idle pages at the end of the word before
+  size_t next = hints_[0];
+  for (size_t word = idle_.next_word(next, end); word < end; word = idle_.next_word(next, end)) {
+    if (word != next) before = 0;
+    next = word + 1;
+    const uint64_t idle = idle_.load(word);
+    const auto here = static_cast<uint32_t>(word * kWordBits);
+    const auto leading = static_cast<uint32_t>(std::countr_one(idle));
+    if (before + leading >= pages) return here - before;
+    if (leading == kWordPages) {
+      before += kWordPages;
+      continue;
+    }
+    if (pages < kWordPages) {
+      if (const uint64_t starts = run_starts(idle, pages); starts != 0) {
+        return here + static_cast<uint32_t>(std::countr_zero(starts));
+      }
+    }
+    before = static_cast<uint32_t>(std::countl_one(idle));
+  }
+  return kNoPage;
+}
+
+// Whole words.
+uint32_t BitmapHeap::find_words(uint32_t pages) const {
+  const size_t end = mapped_words();
+  size_t begin = hints_[kHints - 1];  // of the run of whole words that goes on
+  for (size_t word = begin; word < end; ++word) {
+    if (idle_.load(word) != kAll) {
+      begin = idle_.next_word(word + 1, end);
+      word = begin - 1;
+    } else if ((word + 1 - begin) * kWordBits >= pages) {
+      return static_cast<uint32_t>(begin * kWordBits);
+    }
+  }
+  return kNoPage;
+}
+
+// Maps more, and so much that a run that ends with it is long enough.
+bool BitmapHeap::grow(uint32_t pages, bool aligned) {
+  const uint32_t end = mapped();
+  const uint32_t align = aligned ? std::min(pages, kWordPages) : 1;
+  const uint32_t idle = end == 0 || !idle_.test(end - 1) ? end : idle_run(end - 1).first;
+  const uint64_t wanted = (uint64_t{idle} + align - 1) / align * align + pages;
+  if (wanted > page_limit_) return false;
+  const uint32_t more = std::min(page_limit_ - end, std::max(static_cast<uint32_t>(wanted) - end, grow_pages_));
+  for_words(end, more, [&](size_t word, uint64_t mask) { idle_.put(word, mask); });
+  mapped_pages_.store(end + more, std::memory_order_relaxed);
+  asan_poison(arena_.address_of(end), bytes_of(more));
+  accounts_.system_bytes += bytes_of(more);
+  accounts_.idle_bytes += bytes_of(more);
+  lower_hints(idle / kWordBits);
+  return true;
+}
+
+// Writes all metadata, then publishes the state (A7, A8).
+void BitmapHeap::issue(uint32_t first, uint32_t pages, SpanUse use) {
+  const bool stack = use.state == SpanState::kStack;
+  uint32_t returned = 0;  // pages that the system gets no more
+  for_words(first, pages, [&](size_t word, uint64_t mask) {
+    idle_.drop(word, mask);
+    touched_.put(word, mask);
+    if (stack && !planted(Defect::kNeedsZeroLost)) zero_.put(word, mask);
+    if (planted(Defect::kOsAttributeAsymmetric)) return;
+    returned += static_cast<uint32_t>(std::popcount(released_.load(word) & mask));
+    released_.drop(word, mask);
+  });
+  accounts_.released_bytes -= bytes_of(returned);
+  accounts_.idle_bytes -= bytes_of(pages);
+  (stack ? accounts_.stack_bytes : accounts_.heap_bytes) += bytes_of(pages);
+  accounts_.stack_spans_taken += stack ? 1 : 0;
+  accounts_.peak_stack_bytes = std::max(accounts_.peak_stack_bytes, accounts_.stack_bytes);
+  if (!stack) asan_unpoison(arena_.address_of(first), bytes_of(pages));
+  if (planted(Defect::kStatePublishedEarly)) {
+    start_.put(first / kWordBits, Bits::mask(first));
+    publish(first, pages, use.state);
+  }
+  yield_point(Yield::kIssue);
+  const bool stale = planted(Defect::kStaleSpanLimit) && meta_of(first).generation != 0;
+  meta_[first].store(pack({++generation_, stale ? meta_of(first).order : use.order, pages}), std::memory_order_relaxed);
+  start_.put(first / kWordBits, Bits::mask(first));
+  publish(first, pages, use.state);
+}
+
+void BitmapHeap::publish(uint32_t first, uint32_t pages, SpanState state) {
+  const Bits& bits = state == SpanState::kStack ? stack_ : used_;
+  for_words(first, pages, [&](size_t word, uint64_t mask) {
+    bits.word(word).store(bits.load(word) | mask, std::memory_order_release);
+  });
+}
+
+void BitmapHeap::clean(uint32_t first) {
+  const uint32_t pages = meta_of(first).pages;
+  // The pages are the caller's, so nobody changes their bits; others' bits in the same words want the lock.
+  for (uint32_t page = first; page < first + pages; ++page) {
+    if (zero_.test(page)) std::memset(reinterpret_cast<void*>(arena_.address_of(page)), 0, kPageBytes);
+  }
+  MutexLock lock(mutex_);
+  for_words(first, pages, [&](size_t word, uint64_t mask) { zero_.drop(word, mask); });
+}
+
+// ---- free ----
+
+void BitmapHeap::lower_hints(size_t word) {
+  for (size_t& hint : hints_) hint = std::min(hint, word);
+}
+
+// Pages of live spans of one state become idle. What they were is counted by the caller.
+void BitmapHeap::withdraw(PageMask leaving, bool stack) {
+  (stack ? stack_ : used_).drop(leaving.word, leaving.pages);
+  start_.drop(leaving.word, leaving.pages);
+  idle_.put(leaving.word, leaving.pages);
+  if (!stack) zero_.put(leaving.word, leaving.pages);  // a stack's were so when it was issued
+}
+
+void BitmapHeap::free(uint32_t first) {
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  STACKDRAIN_CHECK(first < mapped() && start_.test(first), "only a span that was issued can be freed");
+  const uint32_t pages = meta_of(first).pages;
+  const bool stack = stack_.test(first);
+  asan_poison(arena_.address_of(first), bytes_of(pages));
+  for_words(first, pages, [&](size_t word, uint64_t mask) { withdraw({word, mask}, stack); });
+  lower_hints(first / kWordBits);
+  uint64_t bytes = bytes_of(pages);
+  accounts_.idle_bytes += bytes;
+  if (planted(Defect::kMergedSizeAccounted)) bytes = bytes_of(idle_run(first).end - idle_run(first).first);
+  accounts_.stack_spans_released += stack ? 1 : 0;
+  (stack ? accounts_.stack_bytes : accounts_.heap_bytes) -= bytes;
+}
+
+void BitmapHeap::free_words(std::span<const PageMask> masks) {
+  if (masks.empty()) return;
+  MutexLock lock(mutex_);
+  yield_point(Yield::kHeapLock);
+  ++accounts_.locks_taken;
+  uint64_t pages = 0;
+  uint64_t spans = 0;
+  size_t lowest = masks.front().word;
+  for (const PageMask& leaving : masks) {
+    STACKDRAIN_CHECK((leaving.pages & ~stack_.load(leaving.word)) == 0, "only Stack pages can be freed together");
+    pages += static_cast<uint64_t>(std::popcount(leaving.pages));
+    spans += static_cast<uint64_t>(std::popcount(leaving.pages & start_.load(leaving.word)));
+    lowest = std::min(lowest, leaving.word);
+    withdraw(leaving, true);
+    if constexpr (asan_enabled) {
+      for (uint64_t bits = leaving.pages; bits != 0; bits &= bits - 1) {
+        const auto page =
+            static_cast<uint32_t>(leaving.word * kWordBits) + static_cast<uint32_t>(std::countr_zero(bits));
+        asan_poison(arena_.address_of(page), kPageBytes);
+      }
+    }
+  }
+  lower_hints(lowest);
+  accounts_.stack_bytes -= bytes_of(pages);
+  accounts_.idle_bytes += bytes_of(pages);
+  accounts_.stack_spans_released += spans;
+}
+
+// The idle run that a page is in.
+BitmapHeap::Run BitmapHeap::idle_run(uint32_t page) const {
+  Run run{page, page + 1};
+  while (run.end < mapped() && idle_.test(run.end)) {
+    const uint32_t shift = run.end % kWordPages;
+    run.end +=
+        std::min(static_cast<uint32_t>(std::countr_one(idle_.load(run.end / kWordPages) >> shift)), mapped() - run.end);
+  }
+  while (run.first > 0 && idle_.test(run.first - 1)) {
+    const uint32_t shift = kWordPages - 1 - (run.first - 1) % kWordPages;
+    run.first -= static_cast<uint32_t>(std::countl_one(idle_.load((run.first - 1) / kWordPages) << shift));
+  }
+  return run;
+}
+
+// Under a fuzzer the system is spared, as in PageHeap.
+void BitmapHeap::give_back_memory(Run run) {
+  const uintptr_t base = arena_.address_of(run.first);
+  const uint64_t bytes = bytes_of(run.end - run.first);
+#if STACKDRAIN_YIELDS
+  asan_unpoison(base, bytes);
+  for (size_t page = touched_.next(run.first, run.end); page < run.end; page = touched_.next(page + 1, run.end)) {
+    std::memset(reinterpret_cast<void*>(arena_.address_of(static_cast<uint32_t>(page))), 0, kPageBytes);
+  }
+  asan_poison(base, bytes);
+#else
+  const int refused = madvise(reinterpret_cast<void*>(base), bytes, MADV_DONTNEED);
+  STACKDRAIN_CHECK(refused == 0, "the system does not take idle memory back");
+#endif
+}
+
+uint64_t BitmapHeap::release_idle() {
+  MutexLock lock(mutex_);
+  ++accounts_.locks_taken;
+  uint64_t pages = 0;
+  for (uint32_t page = 0; page < mapped(); ++page) {
+    if (!idle_.test(page)) continue;
+    const Run run = idle_run(page);
+    page = run.end;  // not idle, if there is such a page
+    uint64_t news = 0;
+    for_words(run.first, run.end - run.first, [&](size_t word, uint64_t mask) {
+      news += static_cast<uint64_t>(std::popcount(mask & ~released_.load(word)));
+    });
+    if (news == 0) continue;
+    give_back_memory(run);
+    for_words(run.first, run.end - run.first, [&](size_t word, uint64_t mask) {
+      released_.put(word, mask);
+      zero_.drop(word, mask);
+      touched_.drop(word, mask);
+    });
+    pages += news;
+  }
+  accounts_.released_bytes += bytes_of(pages);
+  return bytes_of(pages);
+}
+
+// ---- asking ----
+
+Location BitmapHeap::locate(uintptr_t address) const {
+  if (!arena_.contains(address)) return {};
+  const uint32_t page = arena_.page_of(address);
+  const uint64_t bit = Bits::mask(page);
+  const bool stack = (stack_.word(page / kWordBits).load(std::memory_order_acquire) & bit) != 0;
+  if (!stack && (used_.word(page / kWordBits).load(std::memory_order_acquire) & bit) == 0) {
+    return {page < mapped() ? SpanState::kFree : SpanState::kUnmapped, 0, 0, 0};
+  }
+  const size_t first = start_.last_before(page);
+  if (first == kNoBit) return {};  // not reached by programs: it was freed while we looked
+  const Meta meta = meta_of(static_cast<uint32_t>(first));
+  return {stack ? SpanState::kStack : SpanState::kInUse, meta.generation,
+          arena_.address_of(static_cast<uint32_t>(first)), meta.pages};
+}
+
+HeapAccounts BitmapHeap::accounts() const {
+  MutexLock lock(mutex_);
+  return accounts_;
+}
+
+void BitmapHeap::walk(WalkVisitor& visitor) const {
+  MutexLock lock(mutex_);
+  for (uint32_t page = 0; page < mapped();) {
+    const uint32_t end = idle_.test(page) ? walk_idle(page, visitor) : walk_span(page, visitor);
+    // not reached by programs: only a damaged pool is so
+    if (end == page) {
+      visitor.fault(WalkFault::kTiling, arena_.address_of(page));
+      return;  // nothing behind this page can be trusted
+    }
+    page = end;
+  }
+  walk_summaries(visitor);
+  // not reached by programs: explore alone asks
+  if (visitor.wants_hidden()) tell_hidden(visitor);
+}
+
+// The end of the Free span that begins at a page; the page itself if it is none.
+uint32_t BitmapHeap::walk_idle(uint32_t page, WalkVisitor& visitor) const {
+  const Run run = idle_run(page);
+  uint64_t wrong = 0;
+  uint64_t zero = 0;
+  uint32_t released = 0;
+  for_words(run.first, run.end - run.first, [&](size_t word, uint64_t mask) {
+    wrong |= (stack_.load(word) | used_.load(word) | start_.load(word)) & mask;
+    zero |= zero_.load(word) & mask;
+    released += static_cast<uint32_t>(std::popcount(released_.load(word) & mask));
+  });
+  // not reached by programs: only a damaged pool is so
+  if (run.first != page || wrong != 0) return page;
+  SpanView view;
+  view.base = arena_.address_of(page);
+  view.pages = run.end - page;
+  view.state = SpanState::kFree;
+  view.list = SpanList::kHeapFree;
+  view.needs_zero = zero != 0;
+  view.released_pages = released;
+  view.released = released == view.pages;
+  visitor.span(view);
+  return run.end;
+}
+
+// The same for a Stack or InUse span.
+uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor) const {
+  const Meta meta = meta_of(page);
+  const bool stack = stack_.test(page);
+  // not reached by programs: only a damaged pool is so
+  if (!start_.test(page) || meta.pages == 0 || meta.pages > mapped() - page) return page;
+  uint64_t wrong = 0;
+  uint64_t zero = 0;
+  uint32_t starts = 0;
+  uint32_t released = 0;
+  for_words(page, meta.pages, [&](size_t word, uint64_t mask) {
+    wrong |= ((stack ? ~stack_.load(word) | used_.load(word) : ~used_.load(word)) | idle_.load(word)) & mask;
+    zero |= zero_.load(word) & mask;
+    starts += static_cast<uint32_t>(std::popcount(start_.load(word) & mask));
+    released += static_cast<uint32_t>(std::popcount(released_.load(word) & mask));
+  });
+  // not reached by programs: only a damaged pool is so
+  if (wrong != 0 || starts != 1) return page;
+  SpanView view;
+  view.base = arena_.address_of(page);
+  view.pages = meta.pages;
+  view.state = stack ? SpanState::kStack : SpanState::kInUse;
+  view.generation = meta.generation;
+  view.order = meta.order;
+  const auto bytes = static_cast<uint32_t>(bytes_of(meta.pages));
+  if (stack) {
+    view.slot_bytes = meta.order < kMaxOrders ? static_cast<uint32_t>(order_bytes(meta.order)) : bytes;
+    view.capacity = static_cast<uint16_t>(bytes / view.slot_bytes);
+  }
+  view.limit = view.base + bytes;
+  view.needs_zero = zero != 0;
+  view.released_pages = released;
+  view.released = released != 0;
+  visitor.span(view);
+  return page + meta.pages;
+}
+
+// Summaries and hints are what searches believe.
+void BitmapHeap::walk_summaries(WalkVisitor& visitor) const {
+  for (size_t word = 0; word < mapped_words(); ++word) {
+    bool wrong = idle_.summed(word) != (idle_.load(word) != 0) || start_.summed(word) != (start_.load(word) != 0);
+    for (size_t hint = 0; hint < kHints; ++hint) {
+      const uint64_t runs = run_starts(idle_.load(word), uint32_t{1} << hint) & kMultiples[hint];
+      wrong = wrong || (word < hints_[hint] && runs != 0);
+    }
+    // not reached by programs: only a damaged pool is so
+    if (wrong) visitor.fault(WalkFault::kListMember, arena_.address_of(static_cast<uint32_t>(word * kWordBits)));
+  }
+}
+
+// What pages carry into their next life.
+// not reached by programs: explore alone asks
+void BitmapHeap::tell_hidden(WalkVisitor& visitor) const {
+  for (size_t word = 0; word < mapped_words(); ++word) {
+    visitor.hidden(zero_.load(word));
+    visitor.hidden(released_.load(word));
+    visitor.hidden(touched_.load(word));
+  }
+}
+
+}  // namespace stackdrain

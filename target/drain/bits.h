@@ -1,0 +1,98 @@
+// Bits: a table of bits in 64-bit words, and one with a summary that says which words are not zero.
+//
+// Words are atomic because neighbours in one belong to different owners. Who holds the lock that guards a table's every
+// write uses store(), put() and drop(), which are plain loads and stores; who shares it uses word() and says the order.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "target/drain/units.h"
+
+namespace stackdrain {
+
+using Word = std::atomic<uint64_t>;
+inline constexpr size_t kWordBits = 64;
+inline constexpr size_t kNoBit = ~size_t{0};
+
+class Bits {
+ public:
+  explicit Bits(size_t bits) : words_(bits / kWordBits + 2) {}
+
+  Word& word(size_t index) const { return words_[index]; }
+  uint64_t load(size_t index) const { return words_[index].load(std::memory_order_relaxed); }
+  bool test(size_t bit) const { return (load(bit / kWordBits) >> (bit % kWordBits) & 1) != 0; }
+  static uint64_t mask(size_t bit) { return uint64_t{1} << (bit % kWordBits); }
+
+  // By the only writer.
+  void store(size_t index, uint64_t bits) const { words_[index].store(bits, std::memory_order_relaxed); }
+  void put(size_t index, uint64_t bits) const { store(index, load(index) | bits); }
+  void drop(size_t index, uint64_t bits) const { store(index, load(index) & ~bits); }
+
+  // The first set bit from `bit` on and below `end`; `end` if there is none.
+  size_t next(size_t bit, size_t end) const {
+    for (size_t index = bit / kWordBits; bit < end; ++index, bit = index * kWordBits) {
+      const uint64_t bits = load(index) >> (bit % kWordBits);
+      if (bits != 0) return std::min(end, bit + static_cast<size_t>(std::countr_zero(bits)));
+    }
+    return end;
+  }
+  // Clears the first `bits` bits and what shares their last word.
+  void reset(size_t bits) const {
+    std::memset(static_cast<void*>(&words_[0]), 0, (bits / kWordBits + 1) * sizeof(Word));
+  }
+
+ private:
+  Table<Word> words_;
+};
+
+// One writer at a time. A reader without its lock may ask last_before() about bits that nobody changes meanwhile.
+class SummedBits {
+ public:
+  explicit SummedBits(size_t bits) : bits_(bits), summary_(bits / kWordBits + 1) {}
+
+  uint64_t load(size_t index) const { return bits_.load(index); }
+  bool test(size_t bit) const { return bits_.test(bit); }
+  void put(size_t index, uint64_t bits) const {
+    bits_.put(index, bits);
+    summary_.put(index / kWordBits, Bits::mask(index));
+  }
+  void drop(size_t index, uint64_t bits) const {
+    bits_.drop(index, bits);
+    if (bits_.load(index) == 0) summary_.drop(index / kWordBits, Bits::mask(index));
+  }
+  // The first word from `index` on and below `end` that is not zero; `end` if there is none.
+  size_t next_word(size_t index, size_t end) const { return summary_.next(index, end); }
+  bool summed(size_t index) const { return summary_.test(index); }
+
+  // The last set bit up to and including `bit`; kNoBit if there is none.
+  size_t last_before(size_t bit) const {
+    size_t index = bit / kWordBits;
+    if (const uint64_t here = load(index) & up_to(bit)) return index * kWordBits + highest(here);
+    if (index-- == 0) return kNoBit;
+    size_t sum = index / kWordBits;
+    uint64_t words = summary_.load(sum) & up_to(index);
+    while (words == 0 && sum > 0) words = summary_.load(--sum);
+    if (words == 0) return kNoBit;
+    index = sum * kWordBits + highest(words);
+    const uint64_t bits = load(index);
+    return bits == 0 ? kNoBit : index * kWordBits + highest(bits);
+  }
+  void reset(size_t bits) const {
+    bits_.reset(bits);
+    summary_.reset(bits / kWordBits);
+  }
+
+ private:
+  static uint64_t up_to(size_t bit) { return ~uint64_t{0} >> (kWordBits - 1 - bit % kWordBits); }
+  static size_t highest(uint64_t bits) { return kWordBits - 1 - static_cast<size_t>(std::countl_zero(bits)); }
+
+  Bits bits_;
+  Bits summary_;  // bit n: word n is not zero
+};
+
+}  // namespace stackdrain
