@@ -26,14 +26,18 @@ peek(uintptr_t address) {
 
 constexpr size_t kLine = 64;
 
-// Looks for what an allocation could have had: a Free span that is large enough, or a free slot of its order.
+// Looks for what an allocation could have had: a Free span that is large enough from a multiple of `align` pages on, or
+// a free slot of its order.
 class FittingSpan final : public WalkVisitor {
  public:
-  FittingSpan(uint32_t pages, int order) : pages_(pages), order_(order) {}
+  FittingSpan(uint32_t pages, int order, size_t align, uintptr_t arena)
+      : pages_(pages), order_(order), align_(align), arena_(arena) {}
   void span(const SpanView& view) override {
     const bool stack = view.state == SpanState::kStack;
     const bool same = view.order == kLargeOrder ? order_ == kLargeOrder && view.pages == pages_ : view.order == order_;
-    if (stack ? same && view.out < view.capacity : view.state == SpanState::kFree && view.pages >= pages_) {
+    const size_t first = (view.base - arena_) >> kPageShift;
+    const bool holds = (first + align_ - 1) / align_ * align_ + pages_ <= first + view.pages;
+    if (stack ? same && view.out < view.capacity : view.state == SpanState::kFree && holds) {
       base_ = view.base;
     }
   }
@@ -44,6 +48,8 @@ class FittingSpan final : public WalkVisitor {
  private:
   uint32_t pages_;
   int order_;
+  size_t align_;
+  uintptr_t arena_;
   uintptr_t base_ = 0;
 };
 
@@ -592,8 +598,9 @@ bool Checker::check_refused(uint32_t pages, int order) {
   if (failed_ || overlap_ || !watched_.claims.pools_as_go) return !failed_;
   const PoolParams& params = watched_.pool->params();
   const size_t mapped = watched_.pool->arena_mapped() >> kPageShift;
-  const bool can_grow = params.arena_pages != 0 && params.arena_pages - mapped >= pages;
-  FittingSpan fitting(pages, order);
+  const size_t align = watched_.claims.aligns_stacks && order != kNoOrder ? std::min(pages, 64u) : 1;
+  const bool can_grow = params.arena_pages != 0 && (mapped + align - 1) / align * align + pages <= params.arena_pages;
+  FittingSpan fitting(pages, order, align, arena_base_);
   if (!can_grow) watched_.pool->walk(fitting);
   if (!can_grow && fitting.base() == 0) return true;
   return report(Invariant::kA6, "%u pages were refused: %zu are mapped, %u may be, and +0x%" PRIxPTR " %s", pages,

@@ -56,7 +56,7 @@ def defects_of(tool, corpus):
         name, by = line.split()[0], re.search(r"may be reported by ([^)]*)\)", line)[1]
         if name != "none":
             named = policies.get(name, ["serial"])
-            rows.append(Defect(name, frozenset(by.split()), "serial" if "all" in named else named[0]))
+            rows.append(Defect(name, frozenset(by.split()), "serial" if {"all", "span-records"} & set(named) else named[0]))
     return rows
 
 

@@ -80,10 +80,12 @@ std::vector<uint8_t> read_program(const std::string& path) {
 
 std::vector<const PolicyRow*> choose_policies(std::string_view name) {
   std::vector<const PolicyRow*> rows;
-  std::vector<std::string_view> names = {"all", "sound"};
+  std::vector<std::string_view> names = {"all", "sound", "span-records"};
   for (const PolicyRow& row : policies()) {
     names.push_back(row.name);
-    if (name == row.name || name == "all" || (name == "sound" && row.claims.sound)) rows.push_back(&row);
+    const bool chosen = name == row.name || name == "all" || (name == "sound" && row.claims.sound) ||
+                        (name == "span-records" && row.claims.span_records);
+    if (chosen) rows.push_back(&row);
   }
   if (rows.empty()) throw InputError(unknown("policy", name, names));
   return rows;

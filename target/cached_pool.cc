@@ -200,7 +200,7 @@ void CachedPool::walk_caches(WalkVisitor& visitor) const {
       for (uintptr_t lo = list.head; lo != 0; lo = link_of(lo)) {
         bytes += slot;
         // not reached by programs: only a damaged pool is so
-        if (bytes > list.bytes || !in_stack_span(lo)) break;
+        if (bytes > list.bytes || !in_span(lo)) break;
         visitor.slot({lo, slot, SlotPlace::kCached, p});
       }
       // not reached by programs: only a damaged pool is so

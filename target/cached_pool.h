@@ -80,8 +80,8 @@ class CachedPool {
   // The rest is called without a lock. A large stack, or an empty one when the arena is exhausted.
   virtual Stack allocate_large(size_t bytes) = 0;
   virtual void give_large(Stack stack) = 0;
-  // Does the address lie in a span of stacks?
-  virtual bool in_stack_span(uintptr_t address) const = 0;
+  // Does the address lie in a span that was issued?
+  virtual bool in_span(uintptr_t address) const = 0;
 
   bool is_small(size_t bytes) const { return order_of(bytes) < params_.orders; }
   size_t lock_index(int order) const { return params_.locks == LockPlan::kOneLock ? 0 : static_cast<size_t>(order); }

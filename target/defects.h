@@ -59,7 +59,7 @@ namespace stackdrain {
   X(kCacheUsedWhileFlushed, "cache-used-while-flushed", "d6d7170de4",                                                 \
     "a cache is flushed by a marker while its processor runs", "A2 A3 B1 B2 B3 B4 B5 C2 E2 F5 assertion")             \
   X(kFreeBeforeMetadata, "free-before-metadata", "#11617 cc8f544198",                                                 \
-    "a span is freed, and then its metadata is cleared", "A1 A7 B7")                                                  \
+    "a span is freed, and then its metadata is cleared", "A1 A6 A7 B7")                                               \
   X(kStatePublishedEarly, "state-published-early", "#35541 c53b2bdb35",                                               \
     "a span's state is visible before its metadata", "A8")                                                            \
   X(kTouchMergedDescriptor, "touch-merged-descriptor", "e604c6e293",                                                  \

@@ -110,7 +110,7 @@ class ReferencePool : public CachedPool {
 
   Stack allocate_large(size_t bytes) override;
   void give_large(Stack stack) override;
-  bool in_stack_span(uintptr_t address) const override { return heap_.span_of(address) != nullptr; }
+  bool in_span(uintptr_t address) const override { return heap_.span_of(address) != nullptr; }
   Span* take_reserved(uint32_t pages) SD_EXCLUDES(reserve_mutex_);
   void release_large(Span* span);
   size_t release_reserve() SD_EXCLUDES(reserve_mutex_);

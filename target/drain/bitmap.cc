@@ -263,7 +263,7 @@ class BitmapPool : public CachedPool {
     if (planted(Defect::kFreeBeforeMetadata)) heap_.clear_metadata(page_of(stack.lo));
   }
 
-  bool in_stack_span(uintptr_t address) const override { return locate(address).state == SpanState::kStack; }
+  bool in_span(uintptr_t address) const override { return locate(address).base != 0; }
 
  private:
   // An order's tables.
