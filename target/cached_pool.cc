@@ -85,7 +85,6 @@ void CachedPool::free_slow(Proc proc, Stack stack) {
 }
 
 void CachedPool::make_room(CacheList& list, int order) {
-  if (list.bytes < kCacheCapBytes || planted(Defect::kCacheUnbounded)) return;
   yield_point(Yield::kCacheRelease);
   release_down_to(list, order, kCacheFillBytes);
 }
@@ -93,24 +92,27 @@ void CachedPool::make_room(CacheList& list, int order) {
 void CachedPool::release(Proc proc, Stack stack) {
   const size_t bytes = stack.bytes();
   asan_poison(stack.lo + kLinkBytes, bytes - kLinkBytes);
-  StackCache* cache = cache_of(proc);
-  const bool small = is_small(bytes) || (planted(Defect::kLargeInCache) && cache != nullptr);
-  if (!small) {
+  // not reached by programs: planted defects alone; what has a processor is freed through its list
+  if (cache_of(proc) != nullptr && (is_small(bytes) || planted(Defect::kLargeInCache))) {
+    release_into_cache(proc, stack);
+    return;
+  }
+  if (!is_small(bytes)) {
     give_large(stack);
     return;
   }
-  // not reached by programs: only a planted defect lets a large stack come here
-  const int order = is_small(bytes) ? order_of(bytes) : params_.orders - 1;
-  if (cache == nullptr) {
-    MutexLock lock(lock_of(order));
-    yield_point(Yield::kPoolLock);
-    count_locks(1);
-    pool_give(stack.lo, order);
-    return;
-  }
-  // not reached by programs: a planted defect; what has a processor is freed through its list
-  CacheList& list = cache->lists[static_cast<size_t>(order)];
-  make_room(list, order);
+  const int order = order_of(bytes);
+  MutexLock lock(lock_of(order));
+  yield_point(Yield::kPoolLock);
+  count_locks(1);
+  pool_give(stack.lo, order);
+}
+
+// not reached by programs: planted defects alone
+void CachedPool::release_into_cache(Proc proc, Stack stack) {
+  const int order = is_small(stack.bytes()) ? order_of(stack.bytes()) : params_.orders - 1;
+  CacheList& list = cache_of(proc)->lists[static_cast<size_t>(order)];
+  if (list.bytes >= kCacheCapBytes) make_room(list, order);
   push_cached(proc, list, stack.lo, order_bytes(order));
 }
 

@@ -127,6 +127,7 @@ class CachedPool {
   Stack allocate_uncached(Proc proc, size_t bytes);
   void free_slow(Proc proc, Stack stack);
   void make_room(CacheList& list, int order);
+  void release_into_cache(Proc proc, Stack stack);
   void refill(CacheList& list, int order);
   void release_down_to(CacheList& list, int order, size_t keep_bytes);
 

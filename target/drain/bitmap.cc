@@ -253,6 +253,7 @@ class BitmapPool : public CachedPool {
 
   void give_large(Stack stack) override {
     count_work();
+    // not reached by programs: theirs are retired in a mark
     if (marking()) {
       // Given back and counted already; as what waits it is counted when it waits no more.
       count_many_given_back(~size_t{0}, ~size_t{0} - stack.bytes() + 1);
@@ -518,8 +519,12 @@ class BitmapPool : public CachedPool {
     for (; words_left > 0 && (cursor_ = dirty_.next(cursor_, end)) < end; --words_left) {
       count_work();
       dirty_.drop(cursor_ / kWordBits, Bits::mask(cursor_));
-      const bool forgotten = planted(Defect::kQ7LastNodeSkipped) && dirty_.next(cursor_, end) == end;
-      done += sweep(cursor_, leaving, forgotten ? 0 : ~uint64_t{0});
+      if (planted(Defect::kQ7LastNodeSkipped) && dirty_.next(cursor_, end) == end) {
+        done += sweep(cursor_, leaving, 0);
+        continue;
+      }
+      done += sweep(cursor_, leaving, ~uint64_t{0});
+      // not reached by programs: no arena of theirs has so many words
       if (leaving.full()) leave(leaving);
     }
     leave(leaving);
@@ -580,6 +585,7 @@ class BitmapPool : public CachedPool {
         --words_left;
         count_work();
         done += sweep_large_word(size, large_cursor_, leaving);
+        // not reached by programs: no arena of theirs has so many words
         if (leaving.full()) leave(leaving);
       } else {
         waiting &= waiting - 1;
@@ -599,10 +605,12 @@ class BitmapPool : public CachedPool {
     large.offers.drop(word / kWordBits, Bits::mask(word));
     const auto stacks = static_cast<size_t>(std::popcount(pending));
     count_many_given_back(stacks, stacks << (size + kPageShift));
+    if (pending == 0) return 0;  // all of them were used again
+    // not reached by programs: their largest stack is a word of pages
     if (const size_t pages = size_t{1} << size; pages <= kWordBits) {
       // First pages at multiples of the size: times as many ones as it has pages, none meets another.
-      if (pending != 0) leaving.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
-    } else if (pending != 0) {
+      leaving.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
+    } else {
       heap_.free(static_cast<uint32_t>(word * kWordBits));
     }
     return stacks;

@@ -118,9 +118,11 @@ uint32_t BitmapHeap::allocate(uint32_t pages, SpanUse use) {
 }
 
 uint32_t BitmapHeap::find(uint32_t pages, bool aligned) {
+  // not reached by programs: their largest stack is a word of pages
   if (pages == 1 || (aligned && pages <= kWordPages)) {
     return find_aligned(pages, static_cast<size_t>(std::countr_zero(pages)));
   }
+  // not reached by programs: their largest stack is a word of pages
   return aligned ? find_words(pages) : find_run(pages);
 }
 
@@ -149,21 +151,17 @@ uint32_t BitmapHeap::find_run(uint32_t pages) const {
     const auto here = static_cast<uint32_t>(word * kWordBits);
     const auto leading = static_cast<uint32_t>(std::countr_one(idle));
     if (before + leading >= pages) return here - before;
-    if (leading == kWordPages) {
-      before += kWordPages;
-      continue;
-    }
-    if (pages < kWordPages) {
-      if (const uint64_t starts = run_starts(idle, pages); starts != 0) {
-        return here + static_cast<uint32_t>(std::countr_zero(starts));
-      }
-    }
-    before = static_cast<uint32_t>(std::countl_one(idle));
+    // not reached by programs: theirs are of a few pages
+    const uint64_t starts = pages < kWordPages ? run_starts(idle, pages) : 0;
+    if (starts != 0) return here + static_cast<uint32_t>(std::countr_zero(starts));
+    // not reached by programs: who wants more than a word wants it of one that is all idle
+    before = leading == kWordPages ? before + kWordPages : static_cast<uint32_t>(std::countl_one(idle));
   }
   return kNoPage;
 }
 
 // Whole words.
+// not reached by programs: their largest stack is a word of pages
 uint32_t BitmapHeap::find_words(uint32_t pages) const {
   const size_t end = mapped_words();
   size_t begin = hints_[kHints - 1];  // of the run of whole words that goes on
@@ -218,8 +216,9 @@ void BitmapHeap::issue(uint32_t first, uint32_t pages, SpanUse use) {
     publish(first, pages, use.state);
   }
   yield_point(Yield::kIssue);
-  const bool stale = planted(Defect::kStaleSpanLimit) && meta_of(first).generation != 0;
-  meta_[first].store(pack({++generation_, stale ? meta_of(first).order : use.order, pages}), std::memory_order_relaxed);
+  uint8_t order = use.order;
+  if (planted(Defect::kStaleSpanLimit) && meta_of(first).generation != 0) order = meta_of(first).order;
+  meta_[first].store(pack({++generation_, order, pages}), std::memory_order_relaxed);
   start_.put(first / kWordBits, Bits::mask(first));
   publish(first, pages, use.state);
 }
@@ -364,6 +363,7 @@ Location BitmapHeap::locate(uintptr_t address) const {
   const uint64_t bit = Bits::mask(page);
   const bool stack = (stack_.word(page / kWordBits).load(std::memory_order_acquire) & bit) != 0;
   if (!stack && (used_.word(page / kWordBits).load(std::memory_order_acquire) & bit) == 0) {
+    // not reached by programs: nobody asks about what was never mapped
     return {page < mapped() ? SpanState::kFree : SpanState::kUnmapped, 0, 0, 0};
   }
   const size_t first = start_.last_before(page);
@@ -459,9 +459,11 @@ uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor) const {
 // Summaries and hints are what searches believe.
 void BitmapHeap::walk_summaries(WalkVisitor& visitor) const {
   for (size_t word = 0; word < mapped_words(); ++word) {
+    // not reached by programs: only a damaged pool is so
     bool wrong = idle_.summed(word) != (idle_.load(word) != 0) || start_.summed(word) != (start_.load(word) != 0);
     for (size_t hint = 0; hint < kHints; ++hint) {
       const uint64_t runs = run_starts(idle_.load(word), uint32_t{1} << hint) & kMultiples[hint];
+      // not reached by programs: only a damaged pool is so
       wrong = wrong || (word < hints_[hint] && runs != 0);
     }
     // not reached by programs: only a damaged pool is so

@@ -72,7 +72,19 @@ class SummedBits {
   // The last set bit up to and including `bit`; kNoBit if there is none.
   size_t last_before(size_t bit) const {
     size_t index = bit / kWordBits;
+    // not reached by programs: their spans lie in one word of pages
     if (const uint64_t here = load(index) & up_to(bit)) return index * kWordBits + highest(here);
+    // not reached by programs: their spans lie in one word of pages
+    return last_in_words_before(index);
+  }
+  void reset(size_t bits) const {
+    bits_.reset(bits);
+    summary_.reset(bits / kWordBits);
+  }
+
+ private:
+  // not reached by programs: their spans lie in one word of pages
+  size_t last_in_words_before(size_t index) const {
     if (index-- == 0) return kNoBit;
     size_t sum = index / kWordBits;
     uint64_t words = summary_.load(sum) & up_to(index);
@@ -82,12 +94,7 @@ class SummedBits {
     const uint64_t bits = load(index);
     return bits == 0 ? kNoBit : index * kWordBits + highest(bits);
   }
-  void reset(size_t bits) const {
-    bits_.reset(bits);
-    summary_.reset(bits / kWordBits);
-  }
 
- private:
   static uint64_t up_to(size_t bit) { return ~uint64_t{0} >> (kWordBits - 1 - bit % kWordBits); }
   static size_t highest(uint64_t bits) { return kWordBits - 1 - static_cast<size_t>(std::countl_zero(bits)); }
 

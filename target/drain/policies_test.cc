@@ -127,6 +127,26 @@ TEST_P(PolicyTest, ACycleThatBeginsInTheMiddleOfADrainLosesNothing) {
   }
 }
 
+TEST_P(PolicyTest, WhatIsFreedInAMarkStaysStackIfNoSpanMayLeave) {
+  if (!claims().strong_a2) return;
+  for (const size_t bytes : {size_t{16384}, size_t{32768}, size_t{1} << 20}) {
+    const std::vector<Stack> stacks = take(5, bytes, kNoProc);
+    const uint64_t released = pool_->stats().spans_released;
+    pool_->begin_cycle({});
+    for (const Stack stack : stacks) pool_->free(kNoProc, stack);
+    EXPECT_EQ(pool_->stats().live_stacks, 0u);
+    EXPECT_EQ(pool_->stats().live_bytes, 0u);
+    EXPECT_EQ(pool_->stats().spans_released, released);
+    for (const Stack stack : stacks) EXPECT_EQ(pool_->locate(stack.lo).state, SpanState::kStack);
+    const Stack again = pool_->allocate(kNoProc, bytes);
+    EXPECT_EQ(pool_->stats().stack_bytes, bytes == 16384 ? 3 * kPoolSpanBytes : 5 * bytes) << "one of them is reused";
+    pool_->retire(kNoProc, again, RetireWhy::kShrunk);
+    end_cycle();
+    expect_empty();
+    EXPECT_GT(pool_->stats().spans_released, released);
+  }
+}
+
 TEST_P(PolicyTest, AStepKeepsToItsBudget) {
   pool_->begin_cycle({});
   retire_all(take(40, 2048, kNoProc));
