@@ -81,7 +81,7 @@ class Comparison(NamedTuple):
 def compare(old, new, threshold=THRESHOLD):
     """Every row that both have; the resolution of both runs is taken into account."""
     threshold = max(threshold, _resolvable(old), _resolvable(new))
-    resolution = max(2 * (one["context"]["clock_overhead_ns"] + one["context"]["clock_step_ns"]) for one in (old, new))
+    resolution = max(find.resolution_of(one) for one in (old, new))
     found = []
     for measure in MEASURES:
         before = {tuple(row[name] for name in measure.key): row for row in old.get(measure.section, ())}

@@ -49,8 +49,9 @@ class Style(NamedTuple):
 
 
 def styles_of(names):
-    """A style for each name: another colour and marker for each, and another dash once the colours are used up."""
-    return {name: Style(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i // len(PALETTE) % len(DASHES)])
+    """A style for each name: another colour and marker for each; once the colours are used up, another pairing of the
+    two, and another dash."""
+    return {name: Style(PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)], DASHES[i // len(PALETTE) % len(DASHES)])
             for i, name in enumerate(names)}
 
 

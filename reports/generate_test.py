@@ -425,7 +425,7 @@ class ReachTest(unittest.TestCase):
 
     def test_every_row_is_measured_and_met(self):
         found = self.verdicts(fixture())
-        self.assertEqual(len(found), len(reach.ROWS), "no two rows of one name and target")
+        self.assertEqual(len({row.what for row in reach.ROWS}), len(reach.ROWS), "no two rows of one name")
         self.assertEqual({row: one for row, one in found.items() if not one or not one.startswith("met")}, {})
 
     def missed_by(self, change):
@@ -456,7 +456,9 @@ class ReachTest(unittest.TestCase):
         self.assertEqual(missed(self.drain_change(policy="sorted-batch", stack_bytes=2048, pause_ns=2)),
                          ["sorted-batch in the pause, 2 KiB from 4 Ki"])
         self.assertEqual(missed(self.drain_change(policy="bitmap", cache="warm", stacks=102400, pause_ns=1000)),
-                         ["bitmap in the pause, from 64 Ki"])
+                         ["bitmap in the pause, from 64 Ki, a stack"])
+        self.assertEqual(missed(self.drain_change(policy="bitmap", cache="cold", share="all", stacks=102400, pause_ns=450)),
+                         ["bitmap in the pause, from 64 Ki, against serial"])
         self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", stacks=1024, cache="cold", enqueue_ns=2)),
                          ["enqueue, from 1 Ki"])
         self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", stacks=1024, after_ns=9)),
@@ -775,6 +777,11 @@ class ColourTest(unittest.TestCase):
         parts = [int(colour[place:place + 2], 16) / 255 for place in (1, 3, 5)]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055)**2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def test_no_two_policies_look_alike(self):
+        import drawing
+        styles = drawing.styles_of(range(24)).values()
+        self.assertEqual(len({(style.colour, style.marker) for style in styles}), 24, "points have no dash")
 
     def test_every_colour_is_readable_on_both_grounds(self):
         import drawing

@@ -64,6 +64,10 @@ def draw_pause(results):
                   label="this machine's Go")
         name = f"{live[0]['version']} here, {human.size(live[0]['stack_bytes'])}: all its stops"
         handles.append(Line2D([], [], color=drawing.INK, marker="1", markersize=11, markeredgewidth=1.8, linestyle="", label=name))
+    resolution = find.resolution_of(results)
+    axis.axhspan(1, resolution, color=drawing.INK, alpha=0.09, linewidth=0)
+    handles.append(Patch(color=drawing.INK, alpha=0.09, label=f"below {human.time(resolution)}: the clock's noise"))
+    axis.set_ylim(bottom=resolution / 2)
     axis.set_ylabel("the drain's part of the pause")
     drawing.legend_below(fig, handles)
     return fig

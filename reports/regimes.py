@@ -102,7 +102,7 @@ def _shape_order(shape):
 
 
 def regimes(results, _):
-    resolution = resolution_of(results)
+    resolution = find.resolution_of(results)
     body = []
     for (size, order, share), rows in drain_shapes(results):
         shape = f"{human.size(size)}, {'random' if order == 'random' else 'by address'}, {share} shrunk"
@@ -145,12 +145,6 @@ def _cell(found, measure):
         lines.append(f"<b>from {human.count(stretch.stacks)}</b> {tables.html(', '.join(names[:NAMED]) + more)} "
                      f"<small>{tables.html(measure.shown(stretch.value))}</small>")
     return Html('<div class="regime">' + "<br>".join(lines) + "</div>") if lines else "–"
-
-
-def resolution_of(results):
-    """What one reading of the clock can't tell apart, in ns."""
-    context = results["context"]
-    return 2 * (context["clock_overhead_ns"] + context["clock_step_ns"])
 
 
 # ---- what each costs over the cheapest ----
@@ -201,7 +195,7 @@ def recommendations(results):
     groups = [(key, rows) for key, rows in groups if len(rows) > 1]
     if not groups:
         return []
-    resolution = resolution_of(results)
+    resolution = find.resolution_of(results)
     key, rows = max(groups, key=lambda group: (len({find.label(row) for row in group[1]}) > 2, group[0][0]))
     texts = []
     for who, measure in zip(("the shortest pause", "the least stall after it", "memory back soonest", "the least CPU"),

@@ -29,6 +29,12 @@ def conditions(row):
     return f"{order}, {row['share']}, {row['cache']}{', aged' if row['aged'] else ', fresh'}"
 
 
+def resolution_of(results):
+    """What two readings of the clock can't tell apart, in ns."""
+    context = results["context"]
+    return 2 * (context["clock_overhead_ns"] + context["clock_step_ns"])
+
+
 def matches(row, wanted):
     return all(row[name] == value for name, value in wanted.items())
 
