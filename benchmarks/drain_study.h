@@ -80,6 +80,7 @@ class DrainRig {
   std::unique_ptr<AnyPool> pool_;
   std::vector<Stack> stacks_;
   std::vector<uint32_t> order_;  // indexes of the stacks to retire, in order
+  std::vector<Stack> given_;     // these stacks
 };
 
 }  // namespace stackdrain
