@@ -22,13 +22,15 @@ namespace {
 constexpr size_t kPairs = 200'000;
 constexpr std::string_view kLibrary = STACKDRAIN_PEER_LIBRARY;  // "": the C library's malloc
 
-template <class Allocator>
-nlohmann::json rows_of(Allocator& allocator, std::string_view name, std::string_view kind) {
+// `make`: an allocator for one size. A list of blocks that forgets their size must not serve two.
+template <class Make>
+nlohmann::json rows_of(const Make& make, std::string_view name, std::string_view kind) {
   nlohmann::json rows = nlohmann::json::array();
   for (const size_t bytes : kPairSizes) {
+    const auto allocator = make();
     for (const int threads : kPairThreads) {
       for (size_t pattern = 0; pattern < std::size(kPairPatterns); ++pattern) {
-        const double ns = pair_ns(allocator, static_cast<PairPattern>(pattern), threads, bytes, kPairs);
+        const double ns = pair_ns(*allocator, static_cast<PairPattern>(pattern), threads, bytes, kPairs);
         rows.push_back({{"allocator", name},
                         {"kind", kind},
                         {"threads", threads},
@@ -58,15 +60,10 @@ nlohmann::json rows_of(std::string_view name) {
     Arena arena(size_t{64} << 20);
     const std::unique_ptr<AnyPool> pool = policy->make(arena);
     pool->reset(go119_preset());
-    PoolPairs pairs(*pool);
-    return rows_of(pairs, name, "policy");
+    return rows_of([&] { return std::make_unique<PoolPairs>(*pool); }, name, "policy");
   }
-  if (name == "free-list") {
-    FreeListPairs pairs;
-    return rows_of(pairs, name, "peer");
-  }
-  MallocPairs pairs;
-  return rows_of(pairs, name, "peer");
+  if (name == "free-list") return rows_of([] { return std::make_unique<FreeListPairs>(); }, name, "peer");
+  return rows_of([] { return std::make_unique<MallocPairs>(); }, name, "peer");
 }
 
 }  // namespace

@@ -111,7 +111,7 @@ double seconds_for_drains(Extent extent) {
     case Extent::kQuick:
       return 45;
     case Extent::kUsual:
-      return 200;
+      return 170;
     case Extent::kFull:
       return 1800;
   }
