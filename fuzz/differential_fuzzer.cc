@@ -36,7 +36,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   note_input();
   const ProgramView program(data, size);
   const Difference& difference = differential().run(program);
-  if (!difference.found()) return 0;
+  if (!difference.found()) {
+    harness_machine().put_away();
+    return 0;
+  }
   print_difference(stderr, program, difference, harness_machine());
   say_what_was_reached();
   std::abort();

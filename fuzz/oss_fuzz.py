@@ -79,16 +79,17 @@ def must(command, **keywords):
 
 # ---- the image ----
 
-def make_image(folder):
+def make_image(folder, sanitizer):
     """What the base image has and Debian has not: libc++ with no shared library beside it, and libFuzzer with a standard
     library of its own that nobody else can see."""
     lib = folder / "lib"
-    (lib / "memory").mkdir(parents=True)
-    (lib / "libc++.a").write_text(f"INPUT({LLVM}/libc++.a {LLVM}/libc++abi.a)\n", encoding="utf-8")
-    instrumented = lib / "memory/libcxx.o"
-    must(["clang++-19", "-std=c++20", *COMMON.split(), *SANITIZERS["memory"].split(), "-stdlib=libc++", "-c",
-          ROOT / "fuzz/oss-fuzz/instrumented_libcxx.cc", "-o", instrumented])
-    (lib / "memory/libc++.a").write_text(f"INPUT({instrumented} {LLVM}/libc++.a {LLVM}/libc++abi.a)\n", encoding="utf-8")
+    lib.mkdir()
+    instrumented = ""
+    if sanitizer == "memory":
+        instrumented = lib / "instrumented.o"
+        must(["clang++-19", "-std=c++20", *COMMON.split(), *SANITIZERS["memory"].split(), "-stdlib=libc++", "-c",
+              ROOT / "fuzz/oss-fuzz/instrumented_libcxx.cpp", "-o", instrumented])
+    (lib / "libc++.a").write_text(f"INPUT({instrumented} {LLVM}/libc++.a {LLVM}/libc++abi.a)\n", encoding="utf-8")
     (lib / "libgcc_s.a").write_text("INPUT(-lgcc_eh)\n", encoding="utf-8")
     archive = LLVM / "clang/19/lib/linux/libclang_rt.fuzzer-x86_64.a"
     whole, engine, kept = lib / "whole.o", lib / "engine.o", lib / "kept"
@@ -109,8 +110,7 @@ def variables(build, folder, image):
         own |= {"CC": "afl-clang-fast", "CXX": "afl-clang-fast++", "CFLAGS": flags, "CXXFLAGS": f"{flags} -static-libstdc++ -static-libgcc",
                 "LIB_FUZZING_ENGINE": AFL_DRIVER, "AFL_QUIET": "1"}
     else:
-        first = f"-L{image}/memory " if build.sanitizer == "memory" else ""
-        own |= {"CC": "clang-19", "CXX": "clang++-19", "CFLAGS": flags, "CXXFLAGS": f"{flags} -stdlib=libc++ {first}-L{image}",
+        own |= {"CC": "clang-19", "CXX": "clang++-19", "CFLAGS": flags, "CXXFLAGS": f"{flags} -stdlib=libc++ -L{image}",
                 "LIB_FUZZING_ENGINE": image / "engine.o"}
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name.startswith(("CCACHE_", "CMAKE_"))}
     return kept | {name: str(value) for name, value in own.items()}
@@ -247,6 +247,7 @@ AFL_ENVIRONMENT = {"AFL_NO_UI": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY":
 def check_afl_runs(out, fuzzer, seeds, folder):
     """Persistent, test cases through shared memory, and each input covers the same each time: 100 % stability."""
     findings = folder / "afl" / fuzzer
+    findings.parent.mkdir(exist_ok=True)
     ran = said_by(["afl-fuzz", "-i", seeds, "-o", findings, "-V", str(AFL_SECONDS), "-s", "1", "--", out / fuzzer],
                   env=AFL_ENVIRONMENT | {"PATH": os.environ["PATH"]}, cwd=folder)
     said = ran.stdout + ran.stderr
@@ -326,20 +327,20 @@ def check_build(build, seed_counts, base):
         with ThreadPoolExecutor(2) as pool:
             rows = pool.map(lambda fuzzer: check_fuzzer(build, out, fuzzer, seed_counts[fuzzer], folder), seed_counts)
         return [f"{build.name()}: {fuzzer}: {problem}" for fuzzer, found in zip(seed_counts, rows) for problem in found]
-    except Broken as error:
+    except (Broken, OSError, subprocess.TimeoutExpired) as error:
         return [f"{build.name()}: {error}"]
     finally:
         if folder.is_dir():
             subprocess.run(["chmod", "-R", "u+w", folder], check=False)
 
 
-def check(seed_counts, builds):
+def check(seed_counts, build):
     """A line for each thing that is wrong; `seed_counts`: the harnesses, and how many seeds the corpus has for each."""
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch)
         base.chmod(0o755)
         try:
-            make_image(base)
+            make_image(base, build.sanitizer)
         except Broken as error:
             return [str(error)]
-        return [problem for build in builds for problem in check_build(build, seed_counts, base)]
+        return check_build(build, seed_counts, base)

@@ -44,10 +44,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const ProgramView program(data, size);
   if (chosen != nullptr) {
     run(program, *chosen);
-    return 0;
+  } else {
+    for (const PolicyRow& policy : policies()) {
+      if (policy.claims.sound) run(program, policy);
+    }
   }
-  for (const PolicyRow& policy : policies()) {
-    if (policy.claims.sound) run(program, policy);
-  }
+  harness_machine().put_away();
   return 0;
 }
