@@ -66,9 +66,17 @@ void Scheduler::choose_pool(const PolicyRow& policy) {
     slot.arena = std::make_unique<Arena>(kArenaBytes);
     slot.pool = policy.make(*slot.arena);
   }
+  slot.used = true;
   pool_ = slot.pool.get();
   watched_.watch(*pool_);
   policy_ = &policy;
+}
+
+void Scheduler::put_away() {
+  for (Slot& slot : slots_) {
+    if (slot.used) slot.pool->reset(default_world(concurrent_));
+    slot.used = false;
+  }
 }
 
 void Scheduler::reset_world(const PolicyRow& policy) {
