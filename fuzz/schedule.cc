@@ -77,6 +77,12 @@ void Scheduler::put_away() {
     if (slot.used) slot.pool->reset(default_world(concurrent_));
     slot.used = false;
   }
+  for (size_t i = 0; i < lock_count_; ++i) locks_[i] = {};
+  lock_count_ = 0;
+  for (size_t i = 0; i < kActors; ++i) {  // the next input begins each of them, as the first one did
+    fiber_set_.restart(i);
+    fibers_[i].state = State::kIdle;
+  }
 }
 
 void Scheduler::reset_world(const PolicyRow& policy) {
