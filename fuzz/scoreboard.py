@@ -134,7 +134,8 @@ def by_afl(setup, harness, seed, folder, environment):
                               check=False).stderr.decode(errors="replace")
     elif "dry run" in ran.stdout.decode(errors="replace").lower() and not told:
         raise RuntimeError("afl-fuzz did not start")
-    return Trial(found[0] if found else None, said, executions, seconds, canary[0] if canary else 0, canary[1] if canary else 0.0)
+    reached = min(canary[0], executions) if canary else 0  # it has counted the driver's own input, too
+    return Trial(found[0] if found else None, said, executions, seconds, reached, canary[1] if canary else 0.0)
 
 
 def trial(setup, defect, seed):
