@@ -3,13 +3,32 @@
 //
 //   encode_program PROGRAM.ops BYTES        encode_program --dictionary FILE
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "fuzz/program.h"
+
+namespace {
+
+// C's files: those of the C++ library are compiled code, which no build here instruments for MemorySanitizer.
+bool read(const char* path, std::string& content) {
+  std::FILE* file = std::fopen(path, "rb");
+  if (file == nullptr) return false;
+  char buffer[4096];
+  for (size_t size = 0; (size = std::fread(buffer, 1, sizeof buffer, file)) != 0;) content.append(buffer, size);
+  const bool whole = std::ferror(file) == 0;
+  return std::fclose(file) == 0 && whole;
+}
+
+bool write(const char* path, const std::string& content) {
+  std::FILE* file = std::fopen(path, "wb");
+  if (file == nullptr) return false;
+  const bool whole = std::fwrite(content.data(), 1, content.size(), file) == content.size();
+  return std::fclose(file) == 0 && whole;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) {
@@ -20,21 +39,18 @@ int main(int argc, char** argv) {
   if (std::string_view(argv[1]) == "--dictionary") {
     content = stackdrain::dictionary();
   } else {
-    std::ifstream file(argv[1], std::ios::binary);
-    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    std::string text;
+    const bool whole = read(argv[1], text);
     std::vector<uint8_t> bytes;
     const auto error = stackdrain::parse_text(text, bytes);
-    if (!file || error) {
+    if (!whole || error) {
       std::fprintf(stderr, "encode_program: %s:%zu: %s\n", argv[1], error ? error->line : 0,
                    error ? error->message.c_str() : "cannot be read; check the name");
       return 2;
     }
     content.assign(bytes.begin(), bytes.end());
   }
-  std::ofstream out(argv[2], std::ios::binary);
-  out << content;
-  out.close();
-  if (out) return 0;
+  if (write(argv[2], content)) return 0;
   std::fprintf(stderr, "encode_program: %s: cannot be written; choose another name\n", argv[2]);
   return 2;
 }

@@ -13,6 +13,10 @@ namespace stackdrain {
 const PolicyRow* chosen_policy();
 void plant_chosen_defect();
 
+// A harness that takes programs runs no more of an input than this, whatever the engine's limit: what one input costs
+// is bounded. It is four times what engines are told to make (fuzz/oss-fuzz/fuzzer.options).
+inline constexpr size_t kMostInputBytes = 1024;
+
 // Call at the start of each input: counts it. With a defect planted the process says at its end after how many inputs
 // and seconds the defect's site was first reached, and how many there were: "canary: reached 12 0.004 ended 130 0.041".
 void note_input();

@@ -12,9 +12,12 @@ if(STACKDRAIN_FUZZ_ENGINE)
     target_link_libraries(empty_target PRIVATE stackdrain_flags)
     target_link_options(empty_target PRIVATE -fsanitize=fuzzer)
   endif()
+  add_custom_target(fuzzers)  # all of them, and what makes their seeds
+  add_dependencies(fuzzers encode_program)
   foreach(source ${sources})
     get_filename_component(fuzzer ${source} NAME_WE)
     add_executable(${fuzzer} ${source})
+    add_dependencies(fuzzers ${fuzzer})
     if(fuzzer MATCHES "^(policy|differential)_")  # those whose inputs are programs
       target_sources(${fuzzer} PRIVATE libfuzzer_mutator.cc)
     endif()

@@ -74,8 +74,16 @@ void Machine::choose_pool(const PolicyRow& policy) {
     slot.arena = std::make_unique<Arena>(kArenaBytes);
     slot.pool = policy.make(*slot.arena);
   }
+  slot.used = true;
   pool_ = slot.pool.get();
   policy_ = &policy;
+}
+
+void Machine::put_away() {
+  for (Slot& slot : slots_) {
+    if (slot.used) slot.pool->reset(default_world(concurrent_));
+    slot.used = false;
+  }
 }
 
 void Machine::reset(ProgramView program, const PolicyRow& policy) {
@@ -94,7 +102,7 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   checker_.check_fresh(params);
   verdict_ = {};
   verdict_.operations = length_;
-  index_ = next_ = 0;
+  index_ = next_ = armed_count_ = 0;
   proc_ = 0;
   last_done_ = {};
   host_ = {};

@@ -103,6 +103,9 @@ class Machine final : private YieldHook {
   // From now on every operation is followed by the full walk, so that what breaks is seen where it breaks; a fuzzer
   // looks less often (kWalkedForOne), and again like this at what it found.
   void walk_always(bool always) { watch_always_ = always ? Watch::kEverything : Watch::kUsual; }
+  // Clears what was left since the last call. Clearing costs more or less code as there is more or less to clear; a
+  // harness does it after each input, so that what the next one covers is that one's own.
+  void put_away();
   // Of the last run.
   const Verdict& verdict() const { return verdict_; }
   // The span map now, one line a span; for reports. Writes at most `capacity` characters; allocates nothing.
@@ -236,6 +239,7 @@ class Machine final : private YieldHook {
   struct Slot {
     std::unique_ptr<Arena> arena;
     std::unique_ptr<AnyPool> pool;
+    bool used = false;  // since it was put away
   };
   std::array<Slot, kMaxPolicies> slots_;  // by row of policies()
   AnyPool* pool_ = nullptr;

@@ -24,7 +24,7 @@ namespace {
 
 constexpr uint32_t kPages = 640;  // several runs beyond the heap's exact lists, which end at 127 pages
 constexpr size_t kMaxLive = 64;
-constexpr size_t kMaxOperations = 2048;  // an input's length is bounded here, whatever the engine's limit
+constexpr size_t kMaxOperations = 1024;  // an input's length is bounded here, whatever the engine's limit
 
 struct LiveSpan {
   Span* span = nullptr;
@@ -51,6 +51,7 @@ class PageHeapRun final : private WalkVisitor {
       check_tiles();
       check_accounts();
     }
+    heap_.reset(kPages, kPageBytes);  // clearing up is part of the input that made it necessary
   }
 
  private:

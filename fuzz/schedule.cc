@@ -66,9 +66,23 @@ void Scheduler::choose_pool(const PolicyRow& policy) {
     slot.arena = std::make_unique<Arena>(kArenaBytes);
     slot.pool = policy.make(*slot.arena);
   }
+  slot.used = true;
   pool_ = slot.pool.get();
   watched_.watch(*pool_);
   policy_ = &policy;
+}
+
+void Scheduler::put_away() {
+  for (Slot& slot : slots_) {
+    if (slot.used) slot.pool->reset(default_world(concurrent_));
+    slot.used = false;
+  }
+  for (size_t i = 0; i < lock_count_; ++i) locks_[i] = {};
+  lock_count_ = 0;
+  for (size_t i = 0; i < kActors; ++i) {  // the next input begins each of them, as the first one did
+    fiber_set_.restart(i);
+    fibers_[i].state = State::kIdle;
+  }
 }
 
 void Scheduler::reset_world(const PolicyRow& policy) {

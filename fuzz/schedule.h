@@ -114,6 +114,8 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
 
   Scheduler();
   const ScheduleVerdict& run(const ScheduleInput& input, const PolicyRow& policy);
+  // Clears what was left, after each input, so that what the next one covers is that one's own (machine.h).
+  void put_away();
   // Of the last run.
   const ScheduleVerdict& verdict() const { return verdict_; }
   std::span<const ScheduleStep> steps() const { return std::span(steps_).first(std::min(verdict_.steps, kMaxSteps)); }
@@ -288,6 +290,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   struct Slot {
     std::unique_ptr<Arena> arena;
     std::unique_ptr<AnyPool> pool;
+    bool used = false;  // since it was put away
   };
   std::array<Slot, kMaxPolicies> slots_;  // by row of policies()
   AnyPool* pool_ = nullptr;

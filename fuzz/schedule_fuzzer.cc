@@ -72,10 +72,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const ScheduleInput input(data, size);
   if (chosen != nullptr) {
     run(input, *chosen);
-    return 0;
+  } else {
+    for (const PolicyRow& policy : policies()) {
+      if (policy.claims.sound) run(input, policy);
+    }
   }
-  for (const PolicyRow& policy : policies()) {
-    if (policy.claims.sound) run(input, policy);
-  }
+  scheduler().put_away();
   return 0;
 }

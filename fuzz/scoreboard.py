@@ -39,6 +39,12 @@ class Setup(NamedTuple):
     seeds: Path  # encoded inputs to start from; None: from nothing
     seconds: float
     plain: bool  # without the structure-aware mutator
+    engine: str = "libfuzzer"  # or afl
+    afl_harnesses: Path = None  # the folder of AFL++'s
+    afl_mutator: Path = None  # the shared library that has that mutator; None: without
+
+    def name(self):
+        return f"{self.engine}, plain" if self.plain else self.engine
 
 
 def defects_of(tool, corpus):
@@ -60,34 +66,93 @@ def defects_of(tool, corpus):
     return rows
 
 
+def afl_environment(mutator, keep_going=False):
+    """Of afl-fuzz; what its target says goes to its own output, for the canary."""
+    environment = {"AFL_NO_UI": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY": "1", "AFL_DEBUG_CHILD": "1",
+                   "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1"}
+    return environment | ({} if keep_going else {"AFL_BENCH_UNTIL_CRASH": "1"}) | (
+        {"AFL_CUSTOM_MUTATOR_LIBRARY": str(mutator)} if mutator else {})
+
+
+def afl_command(harness, seeds, out, seed, seconds, flags, more=()):
+    """afl-fuzz on a harness; of libFuzzer's flags the longest input is AFL++'s, too."""
+    longest = [value for flag in flags for value in re.findall(r"-max_len=(\d+)", flag)]
+    return ["afl-fuzz", "-i", seeds, "-o", out, "-s", str(seed), "-V", str(max(1, round(seconds))), *(["-G", longest[0]] if longest else []),
+            *more, "--", harness]
+
+
+class Trial(NamedTuple):
+    """What an engine came to."""
+    finding: Path  # None: nothing
+    said: str  # by the process that found it
+    executions: int
+    seconds: float
+    reached_executions: int
+    reached_seconds: float
+
+
+def canary_of(said):
+    match = re.search(r"canary: reached (\d+) (\S+) ended (\d+) (\S+)", said)
+    return (int(match[1]), float(match[2]), int(match[3]), float(match[4])) if match else None
+
+
+def by_libfuzzer(setup, harness, seed, folder, environment):
+    command = [setup.harnesses / harness, f"-max_total_time={max(1, round(setup.seconds))}", f"-seed={seed}", *setup.flags,
+               "-timeout=25", "-artifact_prefix=./found-"]
+    if setup.seeds:
+        (folder / "corpus").mkdir()
+        command += ["corpus", setup.seeds]
+    begun = time.monotonic()
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    wall = time.monotonic() - begun
+    said = ran.stderr.decode(errors="replace")
+    found = sorted(folder.glob("found-*"))
+    canary = canary_of(said)
+    counted = [int(n) for n in re.findall(r"#(\d+)\s", said)]
+    reached, reached_seconds, executions, seconds = canary or (0, 0.0, max(counted, default=0), wall)
+    return Trial(found[0] if found else None, said, executions, seconds, reached, reached_seconds)
+
+
+def by_afl(setup, harness, seed, folder, environment):
+    """Its own count of executions and time, which a crash's name has; the site's canary counts from the target's start."""
+    seeds = setup.seeds
+    if not seeds:
+        seeds = folder / "seeds"
+        seeds.mkdir()
+        (seeds / "empty").write_bytes(b"\0\0")
+    ran = subprocess.run(afl_command(setup.afl_harnesses / harness, seeds, "out", seed, setup.seconds, setup.flags), cwd=folder,
+                         env=environment | afl_environment(setup.afl_mutator), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    canary = canary_of(ran.stdout.decode(errors="replace"))
+    found = sorted(folder.glob("out/default/crashes/id*"))
+    stats = folder / "out/default/fuzzer_stats"
+    told = dict(re.findall(r"^(\w+)\s*: (\S+)", stats.read_text(encoding="utf-8"), re.M)) if stats.exists() else {}
+    executions, seconds, said = int(told.get("execs_done", 0)), float(told.get("run_time", setup.seconds)), ""
+    if found:
+        at = re.search(r"time:(\d+),execs:(\d+)", found[0].name)
+        executions, seconds = (int(at[2]), int(at[1]) / 1000) if at else (executions, seconds)
+        said = subprocess.run([setup.harnesses / harness, found[0]], cwd=folder, env=environment, capture_output=True,
+                              check=False).stderr.decode(errors="replace")
+    elif "dry run" in ran.stdout.decode(errors="replace").lower() and not told:
+        raise RuntimeError("afl-fuzz did not start")
+    reached = min(canary[0], executions) if canary else 0  # it has counted the driver's own input, too
+    return Trial(found[0] if found else None, said, executions, seconds, reached, canary[1] if canary else 0.0)
+
+
 def trial(setup, defect, seed):
     """One row of the scoreboard."""
     harness = "differential_fuzzer" if defect.policy == DIFFERENTIAL else "policy_fuzzer"
-    environment = os.environ | {"STACKDRAIN_DEFECT": defect.name, "ASAN_OPTIONS": "symbolize=0",
+    environment = os.environ | {"STACKDRAIN_DEFECT": defect.name, "ASAN_OPTIONS": "symbolize=0:abort_on_error=1:detect_leaks=0",
                                 "STACKDRAIN_POLICY": "" if defect.policy == DIFFERENTIAL else defect.policy}
     if setup.plain:
         environment["STACKDRAIN_PLAIN_MUTATION"] = "1"
     with tempfile.TemporaryDirectory() as folder:
-        command = [setup.harnesses / harness, f"-max_total_time={max(1, round(setup.seconds))}", f"-seed={seed}", *setup.flags,
-                   "-timeout=25", "-artifact_prefix=./found-"]
-        if setup.seeds:
-            (Path(folder) / "corpus").mkdir()
-            command += ["corpus", setup.seeds]
-        begun = time.monotonic()
-        ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
-        wall = time.monotonic() - begun
-        found = sorted(Path(folder).glob("found-*"))
-        said = ran.stderr.decode(errors="replace")
-        by = reporter(said) if found else ""
-        named = (explained(setup.tool, found[0], defect) or by) if found else ""
-    canary = re.search(r"canary: reached (\d+) (\S+) ended (\d+) (\S+)", said)
-    counted = [int(n) for n in re.findall(r"#(\d+)\s", said)]
-    return {"defect": defect.name, "policy": defect.policy, "engine": "libfuzzer, plain" if setup.plain else "libfuzzer",
-            "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": bool(found),
-            "by": by, "explained": named, "right": named in defect.reported_by,
-            "executions": int(canary[3]) if canary else max(counted, default=0),
-            "seconds": float(canary[4]) if canary else wall,
-            "reached_executions": int(canary[1]) if canary else 0, "reached_seconds": float(canary[2]) if canary else 0.0}
+        ended = (by_afl if setup.engine == "afl" else by_libfuzzer)(setup, harness, seed, Path(folder), environment)
+        by = reporter(ended.said) if ended.finding else ""
+        named = (explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
+    return {"defect": defect.name, "policy": defect.policy, "engine": setup.name(),
+            "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": ended.finding is not None,
+            "by": by, "explained": named, "right": named in defect.reported_by, "executions": ended.executions, "seconds": ended.seconds,
+            "reached_executions": ended.reached_executions, "reached_seconds": ended.reached_seconds}
 
 
 def reporter(said):
@@ -142,6 +207,10 @@ def trials_of(rows):
     return [survival.Trial(row["seconds"] if row["reported"] else row["limit"], row["reported"]) for row in rows]
 
 
+def executions_of(rows):
+    return [survival.Trial(row["executions"], row["reported"]) for row in rows]
+
+
 def summary(rows):
     """One line of the table, of one defect's trials."""
     found = [row for row in rows if row["reported"]]
@@ -177,15 +246,21 @@ def lines(rows):
 
 
 def comparison(old, new):
-    """Each defect in both: the restricted means, A12 (how probably the old takes longer) and Mann-Whitney's p."""
-    text = [f"{'defect':<30}{'then':>9}{'now':>9}{'A12':>7}{'p':>9}"]
+    """Each defect in both: the restricted means, A12 (how probably the old takes longer) and Mann-Whitney's p, of seconds and
+    of executions; what was not reported counts as longer than it was looked for."""
+    engines = [" and ".join(sorted({row.get("engine", "?") for row in rows})) for rows in (old, new)]
+    text = [f"then: {engines[0]}; now: {engines[1]}",
+            f"{'defect':<30}{'then':>9}{'now':>9}{'A12':>7}{'p':>9}{'executions then':>17}{'now':>11}{'A12':>7}{'p':>9}"]
     before, after = by_defect(old), by_defect(new)
     for name in [name for name in after if name in before]:
         first, second = trials_of(before[name]), trials_of(after[name])
         limit = min(before[name][0]["limit"], after[name][0]["limit"])
         times = [[trial.time for trial in trials] for trials in (first, second)]
+        counts = [[row["executions"] for row in rows] for rows in (before[name], after[name])]
+        means = [survival.restricted_mean(executions_of(rows), max(map(max, counts))) for rows in (before[name], after[name])]
         text.append(f"{name:<30}{survival.restricted_mean(first, limit):>7.2f} s{survival.restricted_mean(second, limit):>7.2f} s"
-                    f"{survival.a12(*times):>7.2f}{survival.mann_whitney(*times):>9.4f}")
+                    f"{survival.a12(*times):>7.2f}{survival.mann_whitney(*times):>9.4f}"
+                    f"{means[0]:>17,.0f}{means[1]:>11,.0f}{survival.a12(*counts):>7.2f}{survival.mann_whitney(*counts):>9.4f}")
     return text
 
 
@@ -194,7 +269,7 @@ def load(path):
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         rows = content["defects"]
-        if not all({"defect", "seconds", "reported", "limit"} <= row.keys() for row in rows):
+        if not all({"defect", "seconds", "executions", "reported", "limit"} <= row.keys() for row in rows):
             raise KeyError("a row lacks its figures")
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error

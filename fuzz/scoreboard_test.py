@@ -71,7 +71,23 @@ class ScoreboardTest(unittest.TestCase):
 
     def test_comparison(self):
         text = scoreboard.comparison([row("a", 5.0)] * 5, [row("a", 1.0)] * 5)
-        self.assertRegex(text[1], r"^a +5\.00 s +1\.00 s +1\.00 +0\.00")
+        self.assertEqual(text[0], "then: libfuzzer; now: libfuzzer")
+        self.assertRegex(text[2], r"^a +5\.00 s +1\.00 s +1\.00 +0\.00\d\d +5,000 +1,000 +1\.00 +0\.00")
+
+    def test_comparison_of_engines(self):
+        """Slower by the clock and yet in fewer executions; one that was not reported counts as more than it was looked for."""
+        afl = [row("a", 9.0, executions=50, engine="afl"), row("a", 10.0, reported=False, executions=60, engine="afl")]
+        text = scoreboard.comparison([row("a", 1.0)] * 2, afl)
+        self.assertEqual(text[0], "then: libfuzzer; now: afl")
+        self.assertRegex(text[2], r"^a +1\.00 s +9\.50 s +0\.00 .* 1,000 +525 +1\.00")
+
+    def test_commands_of_afl(self):
+        command = scoreboard.afl_command("harness", "seeds", "out", 7, 12.4, ["-max_len=256", "-use_counters=0"], ["-M", "job0"])
+        self.assertEqual(" ".join(command), "afl-fuzz -i seeds -o out -s 7 -V 12 -G 256 -M job0 -- harness")
+        self.assertNotIn("-G", scoreboard.afl_command("harness", "seeds", "out", 7, 1, []))
+        self.assertIn("AFL_BENCH_UNTIL_CRASH", scoreboard.afl_environment(None))
+        self.assertNotIn("AFL_BENCH_UNTIL_CRASH", scoreboard.afl_environment(None, True))
+        self.assertNotIn("AFL_CUSTOM_MUTATOR_LIBRARY", scoreboard.afl_environment(None))
 
     def test_a_file_that_is_none(self):
         with tempfile.TemporaryDirectory() as folder:

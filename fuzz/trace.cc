@@ -2,9 +2,9 @@
 
 #include <bit>
 #include <charconv>
-#include <filesystem>
+#include <cinttypes>
+#include <cstdio>
 #include <map>
-#include <sstream>
 #include <unordered_map>
 
 namespace stackdrain {
@@ -155,11 +155,15 @@ class Reader {
     }
   }
 
-  // (S M T (U T)* R B E)*, the last cycle maybe unfinished.
+  // (S M T (U T)* R B E)*, the last cycle maybe unfinished: what may follow.
+  static std::string_view after(char phase) {
+    constexpr std::string_view kPhases = "ESMTURB";
+    constexpr std::string_view kNext[] = {"S", "M", "T", "UR", "T", "B", "E"};
+    return kNext[kPhases.find(phase)];
+  }
+
   void check_phase(char kind) {
-    static const std::unordered_map<char, std::string_view> kNext = {{'E', "S"}, {'S', "M"}, {'M', "T"}, {'T', "UR"},
-                                                                     {'U', "T"}, {'R', "B"}, {'B', "E"}};
-    const std::string_view allowed = kNext.at(phase_);
+    const std::string_view allowed = after(phase_);
     if (allowed.find(kind) == std::string_view::npos) {
       fail(std::string("phase '") + kind + "' after '" + phase_ + "', where only '" + std::string(allowed) +
            "' can come; " + kOrder);
@@ -168,9 +172,9 @@ class Reader {
   }
 
   static std::string hex(uint64_t address) {
-    std::ostringstream text;
-    text << "0x" << std::hex << address;
-    return text.str();
+    char text[24];
+    std::snprintf(text, sizeof text, "0x%" PRIx64, address);
+    return text;
   }
 
   static constexpr const char* kOrder = "rows are missing or out of order";
@@ -189,7 +193,7 @@ class Reader {
 
 Trace parse_trace(std::string_view csv, const std::string& name) {
   Trace trace = Reader(csv, name).read();
-  trace.name = std::filesystem::path(name).filename().string();
+  trace.name = name.substr(name.find_last_of('/') + 1);
   if (const size_t dot = trace.name.find('.'); dot != std::string::npos) trace.name.resize(dot);
   return trace;
 }
