@@ -102,7 +102,8 @@ class SortedBatchPool : public DeferringPool {
 
   void end_mark() {
     mark_done();
-    if (planted(Defect::kQ12EnqueuedAfterDrain) && (late_ = !late_)) return;
+    if (planted(Defect::kQ12EnqueuedAfterDrain)) late_ = !late_;
+    if (late_) return;  // not reached by programs: the planted defect Q12 alone sets it
     drain();
   }
 

@@ -28,10 +28,10 @@ class SortedBatchTest : public testing::Test {
   }
   // About 45 MiB in stacks of all sizes, the same in each pool.
   static std::vector<Stack> take(AnyPool& pool, std::mt19937& random) {
-    std::vector<Stack> stacks;
-    for (size_t i = 0; i < (kSlowBuild ? 1500 : 6000); ++i) {
+    std::vector<Stack> stacks(kSlowBuild ? 1500 : 6000);
+    for (Stack& stack : stacks) {
       const size_t roll = random() % 64;
-      stacks.push_back(pool.allocate(0, kSizes[roll == 0 ? 5 : roll < 8 ? 4 : roll % 4]));
+      stack = pool.allocate(0, kSizes[roll == 0 ? 5 : roll < 8 ? 4 : roll % 4]);
     }
     std::erase_if(stacks, [](Stack stack) { return !stack; });
     std::shuffle(stacks.begin(), stacks.end(), random);
@@ -42,6 +42,7 @@ class SortedBatchTest : public testing::Test {
     const CollectedWalk walk(pool);
     EXPECT_EQ(walk.faults, "");
     std::vector<std::tuple<uintptr_t, uint32_t, SpanState, uint16_t>> tiles;
+    tiles.reserve(walk.spans.size());
     for (const SpanView& span : walk.spans) {
       tiles.emplace_back(span.base - pool.arena_base(), span.pages, span.state, span.out);
     }
@@ -109,6 +110,7 @@ TEST_F(SortedBatchTest, MarkersThatAreDoneShareTheDrain) {
       }
     };
     std::vector<std::thread> threads;
+    threads.reserve(kMarkers);
     for (size_t number = 0; number < kMarkers; ++number) threads.emplace_back(marker, number);
     for (std::thread& thread : threads) thread.join();
     pool_->restarted();
