@@ -291,16 +291,6 @@ void PageHeap::free_runs(FreeRuns& runs) {
   runs = {};
 }
 
-void PageHeap::free_ascending(Span* chain) {
-  FreeRuns runs;
-  while (chain != nullptr) {
-    Span* const span = chain;
-    chain = span->next;
-    collect(span, runs);
-  }
-  free_runs(runs);
-}
-
 // Under a fuzzer the system is spared: the pages read as zero afterwards, which is all that anybody can see of it, and
 // a system call and its page faults would cost more than the rest of an execution.
 bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {

@@ -76,8 +76,6 @@ class PageHeap {
   // and those that touch are one from then on. free_runs() frees what was collected, which is then empty again.
   void collect(Span* span, FreeRuns& runs) const;
   void free_runs(FreeRuns& runs) SD_EXCLUDES(mutex_);
-  // The same for a chain of spans by `next`.
-  void free_ascending(Span* chain) SD_EXCLUDES(mutex_);
   // Keeps the upper half of a large stack's span, under the same descriptor and generation, and frees the lower. The
   // bytes must be two pages at least. Thread-safe; who reads the upper half's span without a lock finds it all the
   // time.
