@@ -37,6 +37,7 @@ class LyingPool final : public AnyPool {
   void flush_cache(Proc proc) override { honest_->flush_cache(proc); }
   void begin_cycle(CycleKind kind) override { honest_->begin_cycle(kind); }
   void end_mark() override { honest_->end_mark(); }
+  size_t help() override { return honest_->help(); }
   void restarted() override { honest_->restarted(); }
   size_t drain_step(size_t budget) override { return honest_->drain_step(budget); }
   bool drain_pending() const override { return honest_->drain_pending(); }

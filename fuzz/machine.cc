@@ -410,6 +410,9 @@ const char* Machine::execute(Operation operation) {
     case Op::kLook:
       refusal = do_look();
       break;
+    case Op::kHelp:
+      refusal = do_help(operation.arg(0));
+      break;
     case Op::kStatus:
       refusal = do_status(operation);
       break;
@@ -999,7 +1002,9 @@ bool Machine::end_mark_in_bounds() {
   const uint64_t pages = pool_->stats().stack_bytes >> kPageShift;
   const uint64_t before = work_so_far();
   call(Op::kGcEnd, "collector.end_mark();");
+  host_.pauses = true;
   collector_.end_mark();
+  host_.pauses = false;
   const uint64_t work = work_so_far() - before;
   pause_work_ = work;
   const PolicyClaims& claims = policy_->claims;
@@ -1144,6 +1149,22 @@ const char* Machine::do_inside(uint32_t point, uint32_t count) {
 
 const char* Machine::do_look() {
   checker_.check_published();
+  return nullptr;
+}
+
+// Inside the pause, whose leader is marker 0. Nobody may think that it is over while stacks are in somebody's hands.
+const char* Machine::do_help(uint32_t marker) {
+  if (!nested_ || !host_.pauses) return "nobody drains in a pause";
+  if (marker == 0 || static_cast<int>(marker) >= collector_.kind().markers) return "no marker of that number waits";
+  call(Op::kHelp, "collector.help();");
+  const size_t freed = collector_.help();
+  if (freed == 0) return "nothing is left to take";
+  note("m%u freed %zu", marker, freed);
+  const uint64_t held = pool_->stats().held_stacks;
+  if (held != 0 && !pool_->drain_pending()) {
+    checker_.report(Invariant::kF7, "the pause's drain counts as over while %" PRIu64 " stacks are in somebody's hands",
+                    held);
+  }
   return nullptr;
 }
 

@@ -141,6 +141,7 @@ class Machine final : private YieldHook {
     int goroutine = -1;
     int wakes = -1;        // the goroutine whose record a sender has taken off the channel: nobody else wakes it
     bool drains = false;   // a drain step runs; another drainer may step inside it
+    bool pauses = false;   // the pause's part of the drain runs; a marker that is done may help
     bool parking = false;  // the goroutine blocks: a marker may come by, everybody else keeps away
   };
 
@@ -210,6 +211,7 @@ class Machine final : private YieldHook {
   const char* do_at(Operation operation);
   const char* do_inside(uint32_t point, uint32_t count);
   const char* do_look();
+  const char* do_help(uint32_t marker);
   const char* do_status(Operation operation);
   const char* do_release();
   const char* do_quiesce();

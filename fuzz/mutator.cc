@@ -52,6 +52,7 @@ constexpr auto kWeights = [] {
   set(Op::kLook, 2);
   set(Op::kAt, 0);  // an interleaving brings what belongs to it
   set(Op::kInside, 0);
+  set(Op::kHelp, 0);  // inside gc-end only
   return weights;
 }();
 
@@ -485,6 +486,7 @@ class Draft {
   }
   Operation guest_of(Operation host, const Sketch& sketch) {
     const std::optional<uint32_t> same = host.goroutine();
+    if (host.op() == Op::kGcEnd && random_.one_in(2)) return made(Op::kHelp, random_);
     if (!same.has_value()) return fitting_operation(sketch, random_.one_in(2) ? kPoolOps : ~uint32_t{0}, random_);
     if (random_.one_in(3)) return fitting_operation(sketch, ~uint32_t{0}, random_);
     for (int tries = 0; tries < 16; ++tries) {

@@ -160,7 +160,9 @@ inline constexpr size_t kMaxFields = 7;
   X(kQuiesce, "quiesce", "finishes the cycle and the drain; what must hold at rest is checked", SD_F(kSpare, 10))    \
   X(kInside, "inside", "as `at`, at any yield point; where a lock is held there, only what takes none runs",         \
     SD_F(kAnyPoint, 5), SD_F(kCount, 2), SD_F(kSpare, 3))                                                            \
-  X(kLook, "look", "somebody reads the state of every page's span, without a lock", SD_F(kSpare, 10))
+  X(kLook, "look", "somebody reads the state of every page's span, without a lock", SD_F(kSpare, 10))                \
+  X(kHelp, "help", "in gc-end: a marker that is done takes part in the drain of the pause", SD_F(kMarker, 2),        \
+    SD_F(kSpare, 8))
 
 enum class Op : uint8_t {
 #define X(id, name, help, ...) id,

@@ -161,6 +161,7 @@ void Scheduler::deal_operation(Operation operation, Item item) {
     case Op::kSetProc:
     case Op::kAt:
     case Op::kInside:
+    case Op::kHelp:  // nobody waits inside of a pause here
       return;
     case Op::kShrink:
     case Op::kGcMark:

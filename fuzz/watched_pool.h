@@ -45,6 +45,7 @@ class WatchedPool final : public AnyPool {
   void flush_cache(Proc proc) override { pool_->flush_cache(proc); }
   void begin_cycle(CycleKind kind) override { pool_->begin_cycle(kind); }
   void end_mark() override { pool_->end_mark(); }
+  size_t help() override { return pool_->help(); }
   void restarted() override { pool_->restarted(); }
   size_t drain_step(size_t budget) override { return pool_->drain_step(budget); }
   bool drain_pending() const override { return pool_->drain_pending(); }

@@ -13,6 +13,8 @@
 //   The policy decides whether it is freed now or later: this is the call the whole suite is about. It may be called by
 //   several markers at once.
 // * end_mark: every marker is done; runs in the pause. What it does is the policy's pause contribution.
+// * help: a thread that waits for end_mark takes a share of it. Optional, and from any thread at any time: outside of
+//   end_mark it does nothing.
 // * drain_step: one interruptible step of what the policy moved out of the pause; thread-safe against allocate/free.
 //   A next begin_cycle may come while work is left; the drain goes on after that cycle.
 //
@@ -197,6 +199,10 @@ class AnyPool {
   virtual void flush_cache(Proc proc) = 0;
   virtual void begin_cycle(CycleKind kind) = 0;
   virtual void end_mark() = 0;
+  // Takes part in what end_mark does, from another thread: a marker that is done calls it while it waits for the
+  // pause's end. The stacks that it freed; 0 at once if there is nothing to take, or the pool's pause is not to be
+  // shared.
+  virtual size_t help() = 0;
   virtual void restarted() = 0;
   // Frees deferred work worth about `budget` stacks (0: as PoolParams::drain_hold says); the stacks (or spans) freed.
   virtual size_t drain_step(size_t budget) = 0;
@@ -244,6 +250,10 @@ class PoolBox final : public AnyPool {
   }
   void begin_cycle(CycleKind kind) override { pool_.begin_cycle(kind); }
   void end_mark() override { pool_.end_mark(); }
+  size_t help() override {
+    if constexpr (requires { pool_.help(); }) return pool_.help();
+    return 0;
+  }
   void restarted() override { pool_.restarted(); }
   size_t drain_step(size_t budget) override {
     const InAllocator inside(kNoProc);

@@ -104,6 +104,9 @@ class Collector {
   }
   // World stopped, all markers done. The policy's part of the pause is in here.
   void end_mark();
+  // A marker that is done takes shares of end_mark's work, if the policy has any; the stacks that it freed. By any
+  // thread that waits for end_mark to return, which waits for what is taken here.
+  size_t help() { return pool_->help(); }
   void restart();
 
   Phase phase() const { return phase_; }

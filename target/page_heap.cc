@@ -220,15 +220,6 @@ void PageHeap::merge_and_list(Span* span) {
   insert_free(span);
 }
 
-void PageHeap::clear_metadata(Span& span) {
-  if (!planted(Defect::kFreelistKept)) span.free_list = 0;
-  span.order = kNoOrder;
-  span.slot_bytes = 0;
-  span.capacity = span.out = span.given_units = 0;
-  if (!planted(Defect::kStaleSpanLimit)) span.limit = 0;
-  span.generation.store(0, std::memory_order_relaxed);
-}
-
 // Takes a span's bytes out of its account and its metadata back; it is not yet Free.
 void PageHeap::withdraw(Span* span) {
   const bool stack = span->current() == SpanState::kStack;
@@ -278,27 +269,26 @@ void PageHeap::free_lower_half(Span* span) {
   if (planted(Defect::kSplitKeepsOldList)) list_for(half * 2).push_front(span, SpanList::kHeapFree);
 }
 
-void PageHeap::free_ascending(Span* chain) {
+void PageHeap::free_runs(FreeRuns& runs) {
+  if (runs.last == nullptr) return;
+  end_run(runs);
   MutexLock lock(mutex_);
   yield_point(Yield::kHeapLock);
   ++accounts_.locks_taken;
-  while (chain != nullptr) {
-    Span* const run = chain;
-    chain = run->next;
-    run->next = nullptr;
-    withdraw(run);
-    uint32_t pages = run->page_count();
-    while (chain != nullptr && chain->first() == run->first() + pages) {
-      Span* const neighbour = chain;
-      chain = neighbour->next;
-      withdraw(neighbour);
-      run->needs_zero |= neighbour->needs_zero;
-      pages += neighbour->page_count();
-      drop_descriptor(neighbour);
-    }
-    run->pages.store(pages, std::memory_order_relaxed);
-    merge_and_list(run);
+  accounts_.stack_spans_released += runs.spans;
+  accounts_.stack_bytes -= bytes_of(runs.pages);  // the sizes before merging (E4)
+  accounts_.idle_bytes += bytes_of(runs.pages);
+  if (runs.dropped != nullptr) {
+    runs.first_dropped->next = spare_;
+    spare_ = runs.dropped;
   }
+  for (Span* run = runs.first; run != nullptr;) {
+    Span* const next = run->next;
+    run->next = nullptr;
+    merge_and_list(run);
+    run = next;
+  }
+  runs = {};
 }
 
 // Under a fuzzer the system is spared: the pages read as zero afterwards, which is all that anybody can see of it, and

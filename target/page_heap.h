@@ -24,6 +24,7 @@
 
 #include "target/any_pool.h"
 #include "target/arena.h"
+#include "target/defects.h"
 #include "target/mutex.h"
 #include "target/span.h"
 
@@ -48,6 +49,17 @@ struct HeapAccounts {
   uint64_t locks_taken = 0;
 };
 
+// Spans on their way to Free, as runs of neighbours; one thread's, see PageHeap::collect.
+struct FreeRuns {
+  Span* first = nullptr;  // a run's first descriptor keeps the run; by `next`, in ascending addresses
+  Span* last = nullptr;
+  uint32_t end = 0;         // page behind the last run, whose descriptor learns its length when it is over
+  Span* dropped = nullptr;  // the other descriptors: Dead, last in first out
+  Span* first_dropped = nullptr;
+  uint64_t pages = 0;
+  uint64_t spans = 0;
+};
+
 class PageHeap {
  public:
   explicit PageHeap(Arena& arena) : arena_(arena) {}
@@ -59,9 +71,11 @@ class PageHeap {
   Span* allocate(uint32_t pages, SpanUse use) SD_EXCLUDES(mutex_);
   // The span becomes Free and merges with Free neighbours; the descriptor may be Dead afterwards. Thread-safe.
   void free(Span* span) SD_EXCLUDES(mutex_);
-  // The same for a chain of spans by `next`, in ascending addresses and on no list, under one hold of the lock; spans
-  // that touch become one before they are merged with what is around them. Thread-safe.
-  void free_ascending(Span* chain) SD_EXCLUDES(mutex_);
+  // The same for many in one go, under one hold of the lock. collect() takes in one Stack span that is on no list and
+  // that nobody else knows of, without the lock and touching its descriptor once; spans come in ascending addresses,
+  // and those that touch are one from then on. free_runs() frees what was collected, which is then empty again.
+  void collect(Span* span, FreeRuns& runs) const;
+  void free_runs(FreeRuns& runs) SD_EXCLUDES(mutex_);
   // Keeps the upper half of a large stack's span, under the same descriptor and generation, and frees the lower. The
   // bytes must be two pages at least. Thread-safe; who reads the upper half's span without a lock finds it all the
   // time.
@@ -100,6 +114,7 @@ class PageHeap {
   void issue(Span* span, SpanUse use) SD_REQUIRES(mutex_);
   void merge_and_list(Span* span) SD_REQUIRES(mutex_);
   void withdraw(Span* span) SD_REQUIRES(mutex_);
+  static void end_run(FreeRuns& runs);
   void set_map(uint32_t page, const Span* span);
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
   bool give_back_memory(uint32_t first, uint32_t pages) SD_REQUIRES(mutex_);
@@ -123,5 +138,44 @@ class PageHeap {
   std::atomic<uint32_t> mapped_pages_{0};
   mutable HeapAccounts accounts_ SD_GUARDED_BY(mutex_);
 };
+
+inline void PageHeap::clear_metadata(Span& span) {
+  if (!planted(Defect::kFreelistKept)) span.free_list = 0;
+  span.order = kNoOrder;
+  span.slot_bytes = 0;
+  span.capacity = span.out = span.given_units = 0;
+  if (!planted(Defect::kStaleSpanLimit)) span.limit = 0;
+  span.generation.store(0, std::memory_order_relaxed);
+}
+
+inline void PageHeap::end_run(FreeRuns& runs) {
+  if (runs.last != nullptr) runs.last->pages.store(runs.end - runs.last->first(), std::memory_order_relaxed);
+}
+
+// What withdraw and drop_descriptor do, with the accounts left to free_runs. A run's own descriptor is Dead until it is
+// Free: a reader without a lock must not see Stack with the generation gone (A8).
+inline void PageHeap::collect(Span* span, FreeRuns& runs) const {
+  STACKDRAIN_CHECK(span->current() == SpanState::kStack, "only a Stack span can be collected");
+  const uint32_t first = span->first();
+  const uint32_t pages = span->page_count();
+  asan_poison(base_of(*span), size_t{pages} << kPageShift);
+  runs.pages += pages;
+  ++runs.spans;
+  span->state.store(SpanState::kDead, std::memory_order_release);
+  clear_metadata(*span);
+  if (runs.last != nullptr && runs.end == first) {
+    span->needs_zero = span->released = false;
+    span->next = runs.dropped;
+    if (runs.dropped == nullptr) runs.first_dropped = span;
+    runs.dropped = span;
+  } else {
+    end_run(runs);
+    if (!planted(Defect::kNeedsZeroLost)) span->needs_zero = true;
+    span->next = nullptr;
+    (runs.last == nullptr ? runs.first : runs.last->next) = span;
+    runs.last = span;
+  }
+  runs.end = first + pages;
+}
 
 }  // namespace stackdrain

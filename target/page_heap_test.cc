@@ -162,8 +162,8 @@ TEST_F(PageHeapTest, MergesOnBothSides) {
 
 // Spans that touch, spans that don't, free neighbours on either side: as if each had been freed alone, but for the
 // lock.
-TEST_F(PageHeapTest, AChainIsFreedAsItsSpansWouldBe) {
-  const auto run = [&](bool chained) {
+TEST_F(PageHeapTest, WhatIsCollectedIsFreedAsItsSpansWouldBe) {
+  const auto run = [&](bool collected) {
     heap_.reset(0, kChunk);
     std::vector<Span*> spans(9);
     for (Span*& span : spans) span = heap_.allocate(2, kStackUse);
@@ -171,9 +171,10 @@ TEST_F(PageHeapTest, AChainIsFreedAsItsSpansWouldBe) {
     heap_.free(spans[5]);
     const uint64_t locks = heap_.accounts().locks_taken;
     const std::vector<Span*> victims = {spans[1], spans[2], spans[4], spans[7], spans[8]};
-    if (chained) {
-      for (size_t i = 0; i < victims.size(); ++i) victims[i]->next = i + 1 < victims.size() ? victims[i + 1] : nullptr;
-      heap_.free_ascending(victims[0]);
+    if (collected) {
+      FreeRuns runs;
+      for (Span* span : victims) heap_.collect(span, runs);
+      heap_.free_runs(runs);
       EXPECT_EQ(heap_.accounts().locks_taken, locks + 1);
     } else {
       for (Span* span : victims) heap_.free(span);

@@ -45,6 +45,8 @@ struct alignas(64) Span {
 };
 static_assert(sizeof(Span) == 64 || sizeof(Span) == 128);
 
+class SpanChain;
+
 // Doubly linked list of spans with a head; each span is on at most one (A5).
 class SpanLinks {
  public:
@@ -68,9 +70,33 @@ class SpanLinks {
     span->list = SpanList::kNone;
   }
   void clear() { head_ = nullptr; }
+  // Takes over all of `chain`, which is not empty, before what is here.
+  void splice_front(SpanChain& chain);
 
  private:
   Span* head_ = nullptr;
 };
+
+// The same, filled aside by one thread and then spliced into a list in O(1).
+class SpanChain {
+ public:
+  bool empty() const { return links_.empty(); }
+  void push_front(Span* span, SpanList list) {
+    if (empty()) last_ = span;
+    links_.push_front(span, list);
+  }
+
+ private:
+  friend class SpanLinks;
+  SpanLinks links_;
+  Span* last_ = nullptr;
+};
+
+inline void SpanLinks::splice_front(SpanChain& chain) {
+  chain.last_->next = head_;
+  if (head_ != nullptr) head_->prev = chain.last_;
+  head_ = chain.links_.front();
+  chain.links_.clear();
+}
 
 }  // namespace stackdrain

@@ -229,34 +229,21 @@ void ReferencePool::Batch::release(Stack stack) SD_NO_ANALYSIS {
   pool_.pool_give(stack.lo, order);
 }
 
-ReferencePool::Sweep::Sweep(ReferencePool& pool) SD_NO_ANALYSIS : pool_(pool) {
-  pool.lock_all();
+void ReferencePool::Sweep::unlist(Span* span) {
+  MutexLock lock(pool_.lock_of(span->order));
+  pool_.count_locks(1);
+  pool_.orders_[span->order].partial.remove(span);
 }
 
-void ReferencePool::Sweep::give(Span* span, uint32_t units) {
-  count_work();
-  if (span->order != kLargeOrder) {
-    SpanLinks& partial = pool_.orders_[span->order].partial;
-    const bool was_full = !span->has_free_slot();
-    span->out = static_cast<uint16_t>(span->out - std::popcount(units));
-    if (span->out != 0) {
-      span->given_units |= static_cast<uint16_t>(units);
-      if (was_full) partial.push_front(span, SpanList::kOrder);
-      return;
-    }
-    if (!was_full) partial.remove(span);
+void ReferencePool::Sweep::finish() {
+  for (int order = 0; order < kMaxOrders; ++order) {
+    SpanChain& fresh = fresh_[static_cast<size_t>(order)];
+    if (fresh.empty()) continue;
+    MutexLock lock(pool_.lock_of(order));
+    pool_.count_locks(1);
+    pool_.orders_[static_cast<size_t>(order)].partial.splice_front(fresh);
   }
-  span->next = nullptr;
-  (first_ == nullptr ? first_ : last_->next) = span;
-  last_ = span;
-}
-
-void ReferencePool::Sweep::finish() SD_NO_ANALYSIS {
-  // not reached by programs: finished by its destructor only
-  if (!held_) return;
-  if (first_ != nullptr) pool_.heap_.free_ascending(first_);
-  pool_.unlock_all();
-  held_ = false;
+  pool_.heap_.free_runs(emptied_);
 }
 
 void ReferencePool::Batch::finish() SD_NO_ANALYSIS {

@@ -17,6 +17,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -26,6 +27,7 @@
 #include "target/mutex.h"
 #include "target/page_heap.h"
 #include "target/span.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 
@@ -60,11 +62,12 @@ class ReferencePool : public CachedPool {
     uint32_t held_ = 0;  // bit i: locks_[i]; one at most, because no order's lock goes before another's
   };
 
-  // Frees many without touching them. Begun with every order's lock and ended with finish(), which gives the spans
-  // that became empty back to the heap in one go. Not thread-safe itself.
+  // Frees many without touching them, with the world stopped: nobody else allocates or frees. Several threads may have
+  // one each, about different spans; an order's lock is only between them, for its list. finish() lists the spans that
+  // have a free slot now and gives those that became empty back to the heap in one go. Not thread-safe itself.
   class Sweep {
    public:
-    explicit Sweep(ReferencePool& pool);
+    explicit Sweep(ReferencePool& pool) : pool_(pool) {}
     ~Sweep() { finish(); }
     Sweep(const Sweep&) = delete;
     Sweep& operator=(const Sweep&) = delete;
@@ -74,10 +77,11 @@ class ReferencePool : public CachedPool {
     void finish();
 
    private:
+    void unlist(Span* span);
+
     ReferencePool& pool_;
-    Span* first_ = nullptr;  // became empty, in ascending addresses
-    Span* last_ = nullptr;
-    bool held_ = true;
+    std::array<SpanChain, kMaxOrders> fresh_;  // had no free slot before
+    FreeRuns emptied_;
   };
 
   // Makes pool frees leave empty spans in state Stack and large stacks in the reserve. World stopped.
@@ -124,5 +128,20 @@ class ReferencePool : public CachedPool {
   std::atomic<uint64_t> kept_bytes_{0};
   std::atomic<bool> keep_empty_{false};
 };
+
+inline void ReferencePool::Sweep::give(Span* span, uint32_t units) {
+  count_work();
+  if (span->order != kLargeOrder) {
+    const bool was_full = !span->has_free_slot();
+    span->out = static_cast<uint16_t>(span->out - std::popcount(units));
+    if (span->out != 0) {
+      span->given_units |= static_cast<uint16_t>(units);
+      if (was_full) fresh_[span->order].push_front(span, SpanList::kOrder);
+      return;
+    }
+    if (!was_full) unlist(span);
+  }
+  pool_.heap_.collect(span, emptied_);
+}
 
 }  // namespace stackdrain

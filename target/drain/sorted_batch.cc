@@ -1,18 +1,31 @@
-// sorted-batch: what is put off is noted outside the dead stacks, and drained in the pause span by span.
+// sorted-batch: what is put off is noted outside the dead stacks, and drained in the pause span by span, by whoever has
+// nothing else to do.
 //
-//   retire ─▶ notes_[n]: 4 bytes, the stack's first 2 KiB unit in the arena      one atomic addition, one store
-//   end_mark: notes ─▶ marks_, one bit a unit (a distribution sort: random, but in a bitmap that fits a cache)
-//             marks_, in address order ─▶ span by span: one page-map lookup, one visit, all its slots at once
-//             (ReferencePool::Sweep) ─▶ what became empty ─▶ page heap, runs of neighbours as one
+//   retire ─▶ a chunk of 62 notes, which one thread has for one region of the arena: the stack's first 2 KiB unit
+//             plain stores; one atomic addition a chunk hands it out      regions: up to 64, an equal share of the
+//             arena
+//   end_mark: a region is a share; the leader and who calls help() take them, lowest first, until none is left:
+//             its notes ─▶ marks_, one bit a unit (a distribution sort: random, but in a bitmap that fits a cache)
+//             its marks, in address order ─▶ visits: a span and which of its slots; the page map says where one ends,
+//             so that its descriptor is fetched ahead and touched once, kAhead visits later
+//             ─▶ ReferencePool::Sweep ─▶ what became empty ─▶ page heap, runs of neighbours as one
+//             a span that begins in an earlier region is somebody else's: left to the leader, when all shares are done
 //
 // No dead stack is touched: the slots of a span that stays are free by a bit in its descriptor, until somebody takes
-// them. Each stack can be put off once, so an arena's units bound the notes: they are reserved once, and nothing can
-// run out.
+// them. A chunk is taken for a note that it gets, and each stack can be put off once: an arena's units bound the notes
+// and the chunks of a region. They are reserved once, lie in a row, and nothing can run out.
 //
-// Thread-safety: markers retire at once; the addition gives each its own note. Relaxed is enough: end_mark runs when
-// every marker is done, and whoever waited for them (join, or the safepoint's lock) made their stores visible.
-// Locks: all order locks for the drain, then the page heap's once.
+// Thread-safety. retire: a thread finds its chunks by the number of the batch, which is no other batch's of any pool
+// (open_chunks); what it writes there is read by end_mark, when every marker is done, and whoever waited for them
+// (join, or the safepoint's lock) made their stores visible. help: a share is a bit of unclaimed_. The leader stores
+// them with release after the world stopped; who clears one, with acquire, has seen everything before that and has the
+// region for itself. Outside of the pause there is no bit, so a call that comes late finds nothing to do. left_ counts
+// the shares that are not done: each of them takes itself off, with release, when it is done and not when it is taken
+// (F7: who takes the last share is not the last one out), and the leader, who has waited for zero with acquire, has
+// seen what all of them did. Locks: an order's for its list and the page heap's, once a share, between those who share
+// the drain.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 
@@ -24,101 +37,241 @@
 namespace stackdrain {
 namespace {
 
+constexpr uint32_t kRegions = 64;
+constexpr uint32_t kWordBits = 64;
+constexpr uint32_t kPagesPerWord = kWordBits / kUnitsPerPage;
+
+struct Chunk {
+  static constexpr uint32_t kNotes = 62;  // 256 bytes in all
+  uint32_t count;
+  uint32_t units;  // bytes of its stacks, in units
+  uint32_t notes[kNotes];
+};
+static_assert(sizeof(Chunk) == 256);
+
+// The chunks that this thread writes, by region. Of the batch of that number, else not its own any more.
+struct OpenChunks {
+  uint64_t batch = 0;
+  std::array<Chunk*, kRegions> of{};
+};
+thread_local constinit OpenChunks open_chunks;
+std::atomic<uint64_t> batches{0};  // how many there have been in this process
+
+// Some of a span's stacks.
+struct Visit {
+  Span* span = nullptr;
+  uint32_t page = 0;   // the first one with a mark
+  uint32_t marks = 0;  // of its units and of those behind it
+};
+
 class SortedBatchPool : public DeferringPool {
  public:
   explicit SortedBatchPool(Arena& arena)
       : DeferringPool(arena),
-        notes_(size_t{arena.pages()} * kUnitsPerPage),
-        marks_(size_t{arena.pages()} * kUnitsPerPage / kWordBits + 2) {}
+        region_shift_(shift_for(arena)),
+        chunks_(size_t{kRegions} << region_shift_),
+        marks_((size_t{kRegions} << region_shift_) / kWordBits) {
+    begin_batch();
+  }
 
   void reset(const PoolParams& params) {
     DeferringPool::reset(params);
-    noted_.store(0, std::memory_order_relaxed);
-  }
-
-  void begin_cycle(CycleKind kind) {
-    DeferringPool::begin_cycle(kind);
-    drain_early_ = planted(Defect::kQ5DrainWhileMarking);
+    for (uint64_t regions = used_.exchange(0, std::memory_order_relaxed); regions != 0; regions &= regions - 1) {
+      taken_[static_cast<size_t>(std::countr_zero(regions))].store(0, std::memory_order_relaxed);
+    }
+    late_ = false;
+    begin_batch();
   }
 
   void retire(Proc proc, Stack stack, RetireWhy why) {
+    const uint32_t unit = static_cast<uint32_t>((stack.lo - arena_base()) / kMinStackBytes);
+    const uint32_t seen = planted(Defect::kQ2LostPush) ? chunk_for(unit).count : 0;
     yield_point(Yield::kRetire);
     if (!queues(why)) {
       free(proc, stack);
       return;
     }
     asan_poison(stack.lo + kLinkBytes, stack.bytes() - kLinkBytes);
-    const uint64_t share = (uint64_t{stack.bytes() / kMinStackBytes} << kCountBits) | 1;
-    const uint64_t before = noted_.fetch_add(share, std::memory_order_relaxed);
-    notes_[count_of(before)] = static_cast<uint32_t>((stack.lo - arena_base()) / kMinStackBytes);
-    // not reached by programs: the planted defect Q5 alone sets it
-    if (drain_early_) drain();
+    Chunk& chunk = chunk_for(unit);
+    const uint32_t at = planted(Defect::kQ2LostPush) ? seen : chunk.count;
+    chunk.notes[at] = unit;
+    chunk.count = at + 1;
+    chunk.units += units_of(planted(Defect::kQ8WrongSizeInNode) ? stack.bytes() / 2 : stack.bytes());
+    if (planted(Defect::kQ5DrainWhileMarking) && marking()) drain();
   }
 
   void end_mark() {
     mark_done();
-    drain_early_ = false;
+    if (planted(Defect::kQ12EnqueuedAfterDrain)) late_ = !late_;
+    if (late_) return;  // not reached by programs: the planted defect Q12 alone sets it
     drain();
   }
 
+  // Takes part in the drain of the pause, if one is under way; the stacks freed. From any thread, at any time: a marker
+  // that is done, while it waits for the pause's end.
+  size_t help() {
+    size_t freed = 0;
+    for (uint64_t regions = unclaimed_.load(std::memory_order_acquire); regions != 0;
+         regions = unclaimed_.load(std::memory_order_acquire)) {
+      const uint64_t share = regions & (~regions + 1);
+      // not reached by programs: two at the same moment, which takes two threads
+      if ((unclaimed_.fetch_and(~share, std::memory_order_acq_rel) & share) == 0) continue;
+      if (planted(Defect::kLastOutByClaim)) done_with_share();
+      yield_point(Yield::kHandOff);
+      freed += drain_region(static_cast<uint32_t>(std::countr_zero(share)));
+      if (!planted(Defect::kLastOutByClaim)) done_with_share();
+      yield_point(Yield::kDrainStep);
+    }
+    return freed;
+  }
+
   void restarted() {}
-  // not reached by programs: nothing is ever pending
+  // not reached by programs: nothing is pending outside of the pause
   size_t drain_step(size_t) { return 0; }
-  bool drain_pending() const { return false; }
+  // True only inside of end_mark.
+  bool drain_pending() const { return left_.load(std::memory_order_acquire) != 0; }
 
   PoolStats stats() const {
     PoolStats stats = DeferringPool::stats();
-    const uint64_t noted = noted_.load(std::memory_order_relaxed);
-    stats.held_stacks += count_of(noted);
-    stats.held_bytes += bytes_of(noted);
-    stats.live_stacks -= count_of(noted);
-    stats.live_bytes -= bytes_of(noted);
+    for_each_chunk([&](const Chunk& chunk) {
+      stats.held_stacks += chunk.count;
+      stats.held_bytes += bytes_of(chunk.units);
+      stats.live_stacks -= chunk.count;
+      stats.live_bytes -= bytes_of(chunk.units);
+      return true;
+    });
     return stats;
   }
 
   void walk(WalkVisitor& visitor) const {
     DeferringPool::walk(visitor);
-    const size_t count = count_of(noted_.load(std::memory_order_relaxed));
-    for (size_t i = 0; i < count; ++i) {
-      const uintptr_t lo = address_of(notes_[i]);
-      const Span* span = heap_.span_of(lo);
-      // not reached by programs: only a damaged pool is so
-      if (span == nullptr || span->current() != SpanState::kStack) {
-        visitor.fault(WalkFault::kDeferred, lo);
-        return;
+    for_each_chunk([&](const Chunk& chunk) {
+      for (uint32_t i = 0; i < chunk.count; ++i) {
+        const uintptr_t lo = address_of(chunk.notes[i]);
+        const Span* span = heap_.span_of(lo);
+        // not reached by programs: only a damaged pool is so
+        if (span == nullptr || span->current() != SpanState::kStack) {
+          visitor.fault(WalkFault::kDeferred, lo);
+          return false;
+        }
+        visitor.slot({lo, span->slot_bytes, SlotPlace::kDeferred, kNoProc});
       }
-      visitor.slot({lo, span->slot_bytes, SlotPlace::kDeferred, kNoProc});
-    }
+      return true;
+    });
   }
 
  private:
-  static constexpr int kCountBits = 28;  // of noted_: stacks; above: their 2 KiB units
-  static constexpr size_t kWordBits = 64;
+  static constexpr int kMinRegionShift = 9;  // 1 MiB; its marks are one cache line, which no other region's share has
+  static constexpr size_t kAhead = 16;       // visits between a descriptor's prefetch and its use
 
-  static size_t count_of(uint64_t noted) { return noted & ((uint64_t{1} << kCountBits) - 1); }
-  static size_t bytes_of(uint64_t noted) { return (noted >> kCountBits) * kMinStackBytes; }
+  static int shift_for(const Arena& arena) {
+    const uint32_t units = arena.pages() * kUnitsPerPage;
+    const auto shift = static_cast<int>(std::bit_width((units - 1) / kRegions));
+    return shift < kMinRegionShift ? kMinRegionShift : shift;
+  }
+  static uint32_t units_of(size_t bytes) { return static_cast<uint32_t>(bytes / kMinStackBytes); }
+  static size_t bytes_of(size_t units) { return units * kMinStackBytes; }
   uintptr_t address_of(uint32_t unit) const { return arena_base() + uintptr_t{unit} * kMinStackBytes; }
+  Chunk& chunk_of(uint32_t region, uint32_t index) const { return chunks_[(size_t{region} << region_shift_) + index]; }
 
-  void drain() {
-    yield_point(Yield::kHandOff);
-    const uint64_t noted = noted_.load(std::memory_order_relaxed);
-    size_t count = count_of(noted);
-    if (count == 0) return;
-    if (planted(Defect::kQ7LastNodeSkipped) && --count == 0) return;
-    uint32_t low = ~uint32_t{0};
-    uint32_t high = 0;
-    for (size_t i = 0; i < count; ++i) {
-      count_work();
-      const uint32_t unit = notes_[i];
-      marks_[unit / kWordBits] |= uint64_t{1} << (unit % kWordBits);
-      low = std::min(low, unit);
-      high = std::max(high, unit);
+  // All chunks with notes in them, until `each` says false. World stopped.
+  template <class Each>
+  void for_each_chunk(Each each) const {
+    for (uint64_t regions = used_.load(std::memory_order_relaxed); regions != 0; regions &= regions - 1) {
+      const auto region = static_cast<uint32_t>(std::countr_zero(regions));
+      const uint32_t count = taken_[region].load(std::memory_order_relaxed);
+      for (uint32_t i = 0; i < count; ++i) {
+        if (!each(chunk_of(region, i))) return;
+      }
     }
-    if (!planted(Defect::kQ4HeadNotReset)) noted_.store(0, std::memory_order_relaxed);
-    count_many_given_back(count_of(noted), bytes_of(noted));
-    sweep(low, high);
-    if (planted(Defect::kQ3DrainedTwice)) release(kNoProc, stack_at(notes_[0]));
-    yield_point(Yield::kDrainStep);
+  }
+
+  // What is retired from here on goes into new chunks. World stopped.
+  void begin_batch() { batch_ = batches.fetch_add(1, std::memory_order_relaxed) + 1; }
+
+  // The chunk for this thread's next note about that unit; it has room for one.
+  Chunk& chunk_for(uint32_t unit) {
+    const uint32_t region = unit >> region_shift_;
+    if (open_chunks.batch == batch_) [[likely]] {
+      Chunk* const chunk = open_chunks.of[region];
+      if (chunk != nullptr && chunk->count < Chunk::kNotes) [[likely]]
+        return *chunk;
+    }
+    return take_chunk(region);
+  }
+
+  // Out of line, so that the ordinary retire needs no stack frame.
+  [[gnu::noinline]] Chunk& take_chunk(uint32_t region) {
+    if (open_chunks.batch != batch_) open_chunks = {.batch = batch_, .of = {}};
+    const uint32_t index = taken_[region].fetch_add(1, std::memory_order_relaxed);
+    if (index == 0) used_.fetch_or(uint64_t{1} << region, std::memory_order_relaxed);
+    Chunk& chunk = chunk_of(region, index);
+    chunk.count = chunk.units = 0;
+    open_chunks.of[region] = &chunk;
+    return chunk;
+  }
+
+  // The leader's part: opens the shares, takes its own, and waits for the others'.
+  void drain() {
+    const uint64_t shares = used_.load(std::memory_order_relaxed);
+    if (shares == 0) return;
+    left_.store(static_cast<uint32_t>(std::popcount(shares)), std::memory_order_relaxed);
+    unclaimed_.store(shares, std::memory_order_release);
+    help();
+    // not reached by programs: a share in the hands of another thread
+    for (uint32_t left = left_.load(std::memory_order_acquire); left != 0;
+         left = left_.load(std::memory_order_acquire)) {
+      left_.wait(left, std::memory_order_acquire);
+    }
+    Sweep sweep(*this);
+    for (uint64_t regions = shares; regions != 0; regions &= regions - 1) {
+      Visit& edge = edges_[static_cast<size_t>(std::countr_zero(regions))];
+      if (edge.span != nullptr) give(sweep, edge);
+      edge = {};
+    }
+    if (planted(Defect::kQ4HeadNotReset)) return;
+    used_.store(0, std::memory_order_relaxed);
+    begin_batch();
+  }
+
+  void done_with_share() {
+    if (left_.fetch_sub(1, std::memory_order_release) == 1) left_.notify_one();
+  }
+
+  // One share: everything noted about a region, but for what begins before it. The stacks freed.
+  size_t drain_region(uint32_t region) {
+    const uint32_t chunks = taken_[region].load(std::memory_order_relaxed);
+    const uint32_t first_note = chunk_of(region, 0).notes[0];
+    // Where there are marks: a bit for a 64th of the region, or a word of marks if that is more.
+    const int slice_shift = std::max(region_shift_ - 6, 6);
+    uint64_t slices = 0;
+    size_t stacks = 0;
+    size_t units = 0;
+    for (uint32_t i = 0; i < chunks; ++i) {
+      const Chunk& chunk = chunk_of(region, i);
+      const bool short_of_one = planted(Defect::kQ7LastNodeSkipped) && i + 1 == chunks;
+      const uint32_t count = short_of_one ? chunk.count - 1 : chunk.count;
+      for (uint32_t n = 0; n < count; ++n) {
+        count_work();
+        const uint32_t unit = chunk.notes[n];
+        marks_[unit / kWordBits] |= uint64_t{1} << (unit % kWordBits);
+        slices |= uint64_t{1} << ((unit >> slice_shift) % kWordBits);
+      }
+      stacks += chunk.count;
+      units += chunk.units;
+    }
+    if (!planted(Defect::kQ4HeadNotReset)) taken_[region].store(0, std::memory_order_relaxed);
+    count_many_given_back(stacks, bytes_of(units));
+    const size_t slice_words = (size_t{1} << slice_shift) / kWordBits;
+    const size_t first_slice = (size_t{region} << (region_shift_ - slice_shift)) & ~size_t{kWordBits - 1};
+    Visits visits(*this, region);
+    for (; slices != 0; slices &= slices - 1) {
+      const size_t slice = first_slice + static_cast<size_t>(std::countr_zero(slices));
+      visits.of_words(slice * slice_words, (slice + 1) * slice_words);
+    }
+    visits.finish();
+    if (planted(Defect::kQ3DrainedTwice)) release(kNoProc, stack_at(first_note));
+    return stacks;
   }
 
   // not reached by programs: the planted defect Q3 alone asks
@@ -128,39 +281,100 @@ class SortedBatchPool : public DeferringPool {
     return {lo, lo + (span == nullptr ? kMinStackBytes : span->slot_bytes)};
   }
 
-  // Every marked stack from unit `low` to `high`, in address order, back to its span; leaves marks_ zero.
-  void sweep(uint32_t low, uint32_t high) {
-    Sweep sweep(*this);
-    for (size_t word = low / kWordBits; word <= high / kWordBits; ++word) {
-      while (marks_[word] != 0) {
-        const auto unit = static_cast<uint32_t>(word * kWordBits + static_cast<size_t>(std::countr_zero(marks_[word])));
-        Span* span = heap_.span_of(address_of(unit));
-        STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kStack, "a deferred stack has no span");
-        sweep.give(span, span->order == kLargeOrder ? take_marks(unit, 1)
-                                                    : take_marks(span->first() * kUnitsPerPage, kUnitsPerSpan));
+  // The spans of a region's marks, in address order: each is looked up in the page map alone, its descriptor fetched,
+  // and given back kAhead visits later.
+  class Visits {
+   public:
+    Visits(SortedBatchPool& pool, uint32_t region)
+        : pool_(pool),
+          page_map_(pool.heap_.arena().page_map()),
+          spans_(pool.heap_.arena().spans()),
+          first_page_((region << pool.region_shift_) / kUnitsPerPage),
+          edge_(pool.edges_[region]),
+          sweep_(pool) {}
+
+    // Takes the marks of the words from `word` to before `end`.
+    void of_words(size_t word, size_t end) {
+      for (; word < end; ++word) {
+        uint64_t marks = pool_.marks_[word];
+        if (marks == 0) continue;
+        pool_.marks_[word] = 0;
+        const std::atomic<uint32_t>* const map = page_map_ + word * kPagesPerWord;
+        while (marks != 0) {
+          // A page with marks, and those right behind it in the word that have some and are the same span's.
+          const auto first = static_cast<uint32_t>(std::countr_zero(marks)) / kUnitsPerPage;
+          const uint32_t index = map[first].load(std::memory_order_relaxed);
+          uint32_t last = first + 1;
+          while (last < kPagesPerWord && (marks >> (last * kUnitsPerPage) & kPageMarks) != 0 &&
+                 map[last].load(std::memory_order_relaxed) == index) {
+            ++last;
+          }
+          const uint64_t mask = (uint64_t{1} << ((last - first) * kUnitsPerPage)) - 1;
+          const uint64_t taken = marks >> (first * kUnitsPerPage) & mask;
+          marks &= ~(mask << (first * kUnitsPerPage));
+          add(spans_ + index, static_cast<uint32_t>(word) * kPagesPerWord + first, static_cast<uint32_t>(taken));
+        }
       }
     }
-  }
 
-  // The marks of `count` (1..16) units from `first`, which it clears. They may lie in two words.
-  uint32_t take_marks(uint32_t first, uint32_t count) {
-    const size_t word = first / kWordBits;
-    const uint32_t shift = first % kWordBits;
-    const uint64_t mask = (uint64_t{1} << count) - 1;
-    uint64_t taken = marks_[word] >> shift & mask;
-    marks_[word] &= ~(mask << shift);
-    if (shift + count > kWordBits) {
-      const uint32_t in_first = static_cast<uint32_t>(kWordBits) - shift;
-      taken |= (marks_[word + 1] & (mask >> in_first)) << in_first;
-      marks_[word + 1] &= ~(mask >> in_first);
+    void finish() {
+      for (size_t n = 0; n <= kAhead; ++n) begin({});
     }
-    return static_cast<uint32_t>(taken);
+
+   private:
+    static constexpr uint64_t kPageMarks = (uint64_t{1} << kUnitsPerPage) - 1;
+
+    void add(Span* span, uint32_t page, uint32_t marks) {
+      if (span == current_.span) {  // it goes on in the next word
+        current_.marks |= marks << ((page - current_.page) * kUnitsPerPage);
+      } else {
+        __builtin_prefetch(span, 1);
+        begin({span, page, marks});
+      }
+    }
+
+    // The current visit is complete; its turn comes when kAhead more are.
+    void begin(Visit next) {
+      Visit& due = ahead_[made_++ % kAhead];
+      if (due.span != nullptr) end(due);
+      due = current_;
+      current_ = next;
+    }
+
+    void end(const Visit& visit) {
+      if (visit.span->first() < first_page_) [[unlikely]] {
+        edge_ = visit;
+      } else {
+        pool_.give(sweep_, visit);
+      }
+    }
+
+    SortedBatchPool& pool_;
+    const std::atomic<uint32_t>* page_map_;
+    Span* spans_;
+    uint32_t first_page_;
+    Visit& edge_;
+    Visit current_;
+    std::array<Visit, kAhead> ahead_;
+    size_t made_ = 0;
+    Sweep sweep_;
+  };
+
+  static void give(Sweep& sweep, const Visit& visit) {
+    STACKDRAIN_CHECK(visit.span->current() == SpanState::kStack, "a deferred stack has no span");
+    sweep.give(visit.span, visit.marks << ((visit.page - visit.span->first()) * kUnitsPerPage));
   }
 
-  Table<uint32_t> notes_;           // units of the stacks put off
-  Table<uint64_t> marks_;           // zero but within drain()
-  std::atomic<uint64_t> noted_{0};  // how many notes, and their bytes
-  bool drain_early_ = false;        // only the planted defect Q5; written with the world stopped
+  const int region_shift_;                               // a region is 2^n units
+  Table<Chunk> chunks_;                                  // of each region, in a row
+  Table<uint64_t> marks_;                                // zero but within drain()
+  std::array<std::atomic<uint32_t>, kRegions> taken_{};  // chunks of each region handed out
+  std::atomic<uint64_t> used_{0};                        // bit n: region n has a chunk
+  std::atomic<uint64_t> unclaimed_{0};                   // bit n: region n is a share that nobody has taken
+  std::atomic<uint32_t> left_{0};                        // shares that are not done
+  std::array<Visit, kRegions> edges_;                    // of each region: the span that begins before it
+  uint64_t batch_ = 0;                                   // whose chunks are written; changes with the world stopped
+  bool late_ = false;                                    // only the planted defect Q12
 };
 static_assert(StackPool<SortedBatchPool>);
 

@@ -1,0 +1,167 @@
+// What sorted-batch adds to what policies_test.cc asks of each policy: notes by thread, shares, spans on two regions.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <random>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "target/drain/policies.h"
+#include "target/testing.h"
+
+namespace stackdrain {
+namespace {
+
+constexpr size_t kSizes[] = {2048, 4096, 8192, 16384, 32768, 131072};
+
+// 64 regions of 1 MiB; one page of heap first, so that spans lie across the regions' ends.
+class SortedBatchTest : public testing::Test {
+ protected:
+  SortedBatchTest() : arena_(size_t{64} << 20), pool_(find_policy("sorted-batch")->make(arena_)) { begin(*pool_); }
+
+  static void begin(AnyPool& pool) {
+    pool.reset(go119_preset());
+    EXPECT_NE(pool.allocate_heap(1, false), 0u);
+  }
+  // About 45 MiB in stacks of all sizes, the same in each pool.
+  static std::vector<Stack> take(AnyPool& pool, std::mt19937& random) {
+    std::vector<Stack> stacks(kSlowBuild ? 1500 : 6000);
+    for (Stack& stack : stacks) {
+      const size_t roll = random() % 64;
+      stack = pool.allocate(0, kSizes[roll == 0 ? 5 : roll < 8 ? 4 : roll % 4]);
+    }
+    std::erase_if(stacks, [](Stack stack) { return !stack; });
+    std::shuffle(stacks.begin(), stacks.end(), random);
+    return stacks;
+  }
+  // The spans and what is out of them, which is what a drain decides.
+  static auto tiles(AnyPool& pool) {
+    const CollectedWalk walk(pool);
+    EXPECT_EQ(walk.faults, "");
+    std::vector<std::tuple<uintptr_t, uint32_t, SpanState, uint16_t>> tiles;
+    tiles.reserve(walk.spans.size());
+    for (const SpanView& span : walk.spans) {
+      tiles.emplace_back(span.base - pool.arena_base(), span.pages, span.state, span.out);
+    }
+    return tiles;
+  }
+
+  Arena arena_;
+  std::unique_ptr<AnyPool> pool_;
+};
+
+// Whichever of the stacks it is, with the same ones given up the arena looks as if they had been freed one by one.
+TEST_F(SortedBatchTest, LeavesWhatSerialLeaves) {
+  Arena arena(size_t{64} << 20);
+  const std::unique_ptr<AnyPool> serial = find_policy("serial")->make(arena);
+  for (const size_t kept_of_16 : {size_t{0}, size_t{1}, size_t{4}, size_t{15}}) {
+    for (AnyPool* pool : {serial.get(), pool_.get()}) {
+      begin(*pool);
+      std::mt19937 random(static_cast<uint32_t>(kept_of_16));
+      const std::vector<Stack> stacks = take(*pool, random);
+      pool->flush_cache(0);
+      pool->begin_cycle({});
+      for (size_t i = 0; i < stacks.size(); ++i) {
+        if (i % 16 >= kept_of_16) pool->retire(kNoProc, stacks[i], RetireWhy::kShrunk);
+      }
+      pool->end_mark();
+      pool->restarted();
+      EXPECT_EQ(pool->stats().held_stacks, 0u);
+    }
+    EXPECT_EQ(tiles(*pool_), tiles(*serial)) << kept_of_16 << " of 16 kept";
+    EXPECT_EQ(pool_->stats().live_bytes, serial->stats().live_bytes);
+    EXPECT_EQ(pool_->stats().spans_released, serial->stats().spans_released);
+  }
+}
+
+// Three markers give up stacks at once; then one of them leads and the others, who are done, help. What is in nobody's
+// hands when end_mark returns must be free, every time, and be seen so by the leader.
+TEST_F(SortedBatchTest, MarkersThatAreDoneShareTheDrain) {
+  constexpr size_t kMarkers = 3;
+  std::mt19937 random(7);
+  std::atomic<size_t> freed_by_helpers{0};
+  // More cycles than usual only where the machine is so busy that no helper ever ran during a pause.
+  for (int cycle = 0; cycle < (kSlowBuild ? 20 : 40) || (freed_by_helpers.load() == 0 && cycle < 1000); ++cycle) {
+    const std::vector<Stack> stacks = take(*pool_, random);
+    pool_->flush_cache(0);
+    std::atomic<size_t> marking{kMarkers};
+    std::atomic<bool> over{false};
+    pool_->begin_cycle({.markers = kMarkers, .concurrent = false});
+    const auto marker = [&](size_t number) {
+      for (size_t i = number; i < stacks.size(); i += kMarkers) {
+        pool_->retire(kNoProc, stacks[i], RetireWhy::kShrunk);
+      }
+      marking.fetch_sub(1);
+      while (marking.load() != 0) std::this_thread::yield();
+      if (number == 0) {
+        pool_->end_mark();
+        EXPECT_EQ(pool_->stats().held_stacks, 0u);
+        EXPECT_EQ(pool_->stats().stack_bytes, 0u) << "a share is still in somebody's hands";
+        EXPECT_FALSE(pool_->drain_pending());
+        over.store(true);
+        return;
+      }
+      while (!over.load()) {
+        freed_by_helpers += pool_->help();
+        std::this_thread::yield();
+      }
+    };
+    std::vector<std::thread> threads;
+    threads.reserve(kMarkers);
+    for (size_t number = 0; number < kMarkers; ++number) threads.emplace_back(marker, number);
+    for (std::thread& thread : threads) thread.join();
+    pool_->restarted();
+    EXPECT_EQ(CollectedWalk(*pool_).faults, "");
+    EXPECT_EQ(pool_->stats().stack_bytes, 0u);
+    EXPECT_EQ(pool_->stats().live_stacks, 0u);
+  }
+  EXPECT_GT(freed_by_helpers.load(), 0u);
+}
+
+// A thread that gives up stacks to two pools in turn keeps them apart.
+TEST_F(SortedBatchTest, AThreadServesTwoPools) {
+  Arena arena(size_t{64} << 20);
+  const std::unique_ptr<AnyPool> other = find_policy("sorted-batch")->make(arena);
+  begin(*other);
+  AnyPool* const pools[] = {pool_.get(), other.get()};
+  for (int cycle = 0; cycle < 2; ++cycle) {
+    for (AnyPool* pool : pools) pool->begin_cycle({});
+    for (size_t i = 0; i < 400; ++i) {
+      AnyPool& pool = *pools[i % 2];
+      pool.retire(kNoProc, pool.allocate(kNoProc, 2048), RetireWhy::kShrunk);
+    }
+    for (AnyPool* pool : pools) {
+      EXPECT_EQ(pool->stats().held_stacks, 200u);
+      EXPECT_EQ(pool->stats().held_bytes, 200u * 2048);
+      pool->end_mark();
+      pool->restarted();
+      EXPECT_EQ(pool->stats().stack_bytes, 0u);
+      EXPECT_EQ(CollectedWalk(*pool).faults, "");
+    }
+  }
+}
+
+TEST_F(SortedBatchTest, HelpOutsideOfThePauseDoesNothing) {
+  for (const PolicyRow& row : policies()) {
+    Arena arena(size_t{8} << 20);
+    const std::unique_ptr<AnyPool> pool = row.make(arena);
+    pool->reset(go119_preset());
+    const Stack stack = pool->allocate(0, 4096);
+    EXPECT_EQ(pool->help(), 0u) << row.name;
+    pool->begin_cycle({});
+    pool->retire(kNoProc, stack, RetireWhy::kShrunk);
+    const uint64_t held = pool->stats().held_stacks;
+    EXPECT_EQ(pool->help(), 0u) << row.name;
+    EXPECT_EQ(pool->stats().held_stacks, held) << row.name;
+    pool->end_mark();
+    EXPECT_EQ(pool->help(), 0u) << row.name;
+    pool->restarted();
+    EXPECT_EQ(pool->help(), 0u) << row.name;
+  }
+}
+
+}  // namespace
+}  // namespace stackdrain
