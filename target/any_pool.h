@@ -56,7 +56,7 @@ constexpr Reader marker_reader(int marker) {
   return static_cast<size_t>(marker);
 }
 constexpr Reader buffer_reader(Proc proc) {
-  return static_cast<size_t>(kMaxMarkers + proc);
+  return size_t{kMaxMarkers} + static_cast<size_t>(proc);
 }
 
 struct CycleKind {
