@@ -113,7 +113,7 @@ class QuiescentPool : public QueueingPool {
     yield_point(Yield::kHandOff);
     free_all(share);
     // Release: who sees 0 (drain_pending, acquire) sees all that was freed.
-    if (count != 0 && !planted(Defect::kLastOutByClaim)) left_.fetch_sub(count, std::memory_order_release);
+    if (!planted(Defect::kLastOutByClaim)) left_.fetch_sub(count, std::memory_order_release);
     yield_point(Yield::kDrainStep);
     return count;
   }
