@@ -862,6 +862,8 @@ bool Checker::check_step_size(size_t budget, size_t freed, size_t left) {
 
 bool Checker::check_next_of_drain(uintptr_t next, size_t left) {
   if (failed_) return false;
+  // What a marker has just given up it may free before the model is told.
+  if (watched_.claims.frees_after_grace && watched_.collector->phase() == Phase::kMark) return true;
   const auto& deferred = watched_.model->deferred;
   for (size_t i = 0; i < deferred.count; ++i) {
     if (deferred.items[i].stack.lo == next) return true;

@@ -156,10 +156,7 @@ class Machine final : private YieldHook {
   void at(Yield point) override;
   // A preempted goroutine goes on where `proc` operations have put it meanwhile.
   Proc resumes_on(Proc proc) override { return !nested_ && host_.proc == proc ? proc_ : proc; }
-  // What a marker gives up it may free at once, before the model knows.
-  void drain_goes_on(uintptr_t next, size_t left) override {
-    if (!policy_->claims.frees_after_grace || !marking()) checker_.check_next_of_drain(next, left);
-  }
+  void drain_goes_on(uintptr_t next, size_t left) override { checker_.check_next_of_drain(next, left); }
   void entered(Proc proc) override { checker_.entered(proc); }
   void left() override { checker_.left(); }
 

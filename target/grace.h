@@ -18,9 +18,10 @@
 //     buffering: with anything less both may miss the other.)
 //   * Before what the reader read through its pointer, the free: leave() is a release, and each read of a count an
 //     acquire. enter() is a release too, because a closer may only see the count of the next time the reader entered.
+//     (Relacy can't show that: it knows C++11's release sequences, which a thread's later stores belonged to.)
 //
 // Thread-safety: enter and leave by the reader's owner; close, over and outstanding by one at a time (a lock's holder).
-// Explored with weaker orders in target/relacy/grace_relacy_test.cc.
+// Explored with weaker orders in target/relacy/grace_relacy.cc.
 #pragma once
 
 #include <array>
