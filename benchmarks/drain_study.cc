@@ -130,6 +130,16 @@ void DrainRig::choose() {
   std::sort(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) { return stacks_[a].lo < stacks_[b].lo; });
 }
 
+// By a marker, in a root job of its own.
+void DrainRig::retire(Stack stack) {
+  const bool in_mark = case_.variant.policy->claims.frees_after_grace;
+  if (in_mark) pool_->reading(marker_reader(0));
+  pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+  if (!in_mark) return;
+  pool_->quiescent(marker_reader(0));
+  pool_->reclaim();
+}
+
 DrainSample DrainRig::run(CacheFlusher& flusher, CacheState cache) {
   const bool cold = cache == CacheState::kCold;
   DrainSample sample;
@@ -147,12 +157,12 @@ DrainSample DrainRig::run(CacheFlusher& flusher, CacheState cache) {
   pool_->begin_cycle({});
   start = now_ns();
   const size_t early = order_.size() - (cold ? 0 : 1);
-  for (size_t i = 0; i < early; ++i) pool_->retire(kNoProc, given_[i], RetireWhy::kShrunk);
+  for (size_t i = 0; i < early; ++i) retire(given_[i]);
   sample.enqueue_ns = static_cast<double>(now_ns() - start);
   PoolStats before = pool_->stats();
   flusher.flush(stacks_, order_, cold);
   for (size_t i = early; i < order_.size(); ++i) {
-    pool_->retire(kNoProc, given_[i], RetireWhy::kShrunk);
+    retire(given_[i]);
     before.held_bytes = pool_->stats().held_bytes;
   }
   sample.held_bytes = before.held_bytes;

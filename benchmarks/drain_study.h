@@ -70,6 +70,7 @@ class DrainRig {
   const DrainCase& drain_case() const { return case_; }
 
  private:
+  void retire(Stack stack);
   void allocate_missing();
   void age();
   void choose();

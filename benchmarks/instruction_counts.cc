@@ -23,8 +23,18 @@ constexpr size_t kStacks = 4096;
 // A name that stays and a body that is not merged into its caller: callgrind finds it.
 #define STACKDRAIN_MEASURED extern "C" __attribute__((noinline, used)) void
 
-STACKDRAIN_MEASURED measured_retire(AnyPool& pool, const std::vector<Stack>& stacks) {
-  for (const Stack stack : stacks) pool.retire(kNoProc, stack, RetireWhy::kShrunk);
+// `in_mark`: what is retired goes back there, after the root job that retired it.
+STACKDRAIN_MEASURED measured_retire(AnyPool& pool, const std::vector<Stack>& stacks, bool in_mark) {
+  if (!in_mark) {
+    for (const Stack stack : stacks) pool.retire(kNoProc, stack, RetireWhy::kShrunk);
+    return;
+  }
+  for (const Stack stack : stacks) {
+    pool.reading(marker_reader(0));
+    pool.retire(kNoProc, stack, RetireWhy::kShrunk);
+    pool.quiescent(marker_reader(0));
+    pool.reclaim();
+  }
 }
 
 STACKDRAIN_MEASURED measured_end_mark(AnyPool& pool) {
@@ -39,13 +49,13 @@ STACKDRAIN_MEASURED measured_pair(AnyPool& pool, size_t bytes) {
   for (size_t i = 0; i < kStacks; ++i) pool.free(0, pool.allocate(0, bytes));
 }
 
-void run(AnyPool& pool, size_t bytes) {
+void run(AnyPool& pool, size_t bytes, bool in_mark) {
   pool.reset(go119_preset());
   std::vector<Stack> stacks(kStacks);
   for (Stack& stack : stacks) stack = pool.allocate(kNoProc, bytes);
   std::shuffle(stacks.begin(), stacks.end(), std::mt19937(1));
   pool.begin_cycle({});
-  measured_retire(pool, stacks);
+  measured_retire(pool, stacks, in_mark);
   measured_end_mark(pool);
   pool.restarted();
   measured_drain(pool);
@@ -65,7 +75,7 @@ int main(int argc, char** argv) {
   }
   Arena arena(kStacks * bytes * 4 + (size_t{64} << 20));
   const std::unique_ptr<AnyPool> pool = policy->make(arena);
-  run(*pool, bytes);
+  run(*pool, bytes, policy->claims.frees_after_grace);
   std::printf("%zu\n", kStacks);
   return 0;
 }

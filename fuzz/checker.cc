@@ -131,20 +131,23 @@ bool Checker::check_buffered_pointers() {
   return true;
 }
 
-// A2, weak: no span that held a stack shrunk in this cycle leaves Stack before the cycle's end.
+// A2, weak: no span that held a stack shrunk in this cycle leaves Stack before the cycle's end; or, where that is the
+// policy, before each reader from before the shrink was quiescent.
 bool Checker::check_shrunk_spans() {
   if (!watched_.claims.sound || watched_.collector->phase() != Phase::kMark) return true;
   const auto& shrunk = watched_.model->shrunk;
   for (size_t i = 0; i < shrunk.count; ++i) {
     const ModelRetired& retired = shrunk.items[i];
+    if (watched_.claims.frees_after_grace && !watched_.model->in_grace(retired.at)) continue;
     const Location now = watched_.pool->locate(retired.stack.lo);
     if (now.state == SpanState::kStack && now.generation == retired.span.generation) continue;
     return report(Invariant::kA2,
                   "the span at +0x%" PRIxPTR
                   " (generation %u) held g%u's old stack, shrunk in this cycle, and is now %s "
-                  "(generation %u) before the cycle's end",
+                  "(generation %u) before %s",
                   offset(retired.span.base), retired.span.generation, retired.goroutine, name_of(now.state),
-                  now.generation);
+                  now.generation,
+                  watched_.claims.frees_after_grace ? "all who read then were quiescent" : "the cycle's end");
   }
   return true;
 }
@@ -674,6 +677,8 @@ class DeferredSurvivors final : public WalkVisitor {
     }
   }
   bool survives(size_t i) const { return survives_[i]; }
+  // The item `i` of the model is removed, and the `last` one takes its place.
+  void forget(size_t i, size_t last) { survives_[i] = survives_[last]; }
 
  private:
   const Model& model_;
@@ -681,6 +686,46 @@ class DeferredSurvivors final : public WalkVisitor {
 };
 
 }  // namespace
+
+// Of two retires of one address the later one can be deferred still; the other was freed between them.
+bool Checker::settle_graces(Model& model, bool job_over) {
+  if (failed_) return false;
+  DeferredSurvivors survivors(model);
+  watched_.pool->walk(survivors);
+  for (size_t i = model.deferred.count; i-- > 0;) {
+    const ModelRetired& retired = model.deferred.items[i];
+    bool gone = !survivors.survives(i);
+    for (size_t other = 0; other < model.deferred.count; ++other) {
+      const ModelRetired& later = model.deferred.items[other];
+      gone = gone || (later.stack.lo == retired.stack.lo && later.serial > retired.serial);
+    }
+    if (!gone || retired.coming) continue;
+    if (!retired.handed_off && model.in_grace(retired.at)) {
+      return report(Invariant::kA2,
+                    "g%u's old stack at +0x%" PRIxPTR
+                    " was freed while %zu readers from before it was given up read on",
+                    retired.goroutine, offset(retired.stack.lo), model.readers_since(retired.at));
+    }
+    survivors.forget(i, model.deferred.count - 1);
+    model.free_deferred(i);
+  }
+  for (size_t i = 0; i < model.deferred.count; ++i) {
+    ModelRetired& retired = model.deferred.items[i];
+    if (retired.by == 0 && !overlap_) retired.by = model.moment;
+    if (job_over && !check_two_graces(retired)) return false;
+  }
+  return true;
+}
+
+// Held: the grace of those who were retired before it, and its own.
+bool Checker::check_two_graces(ModelRetired& retired) {
+  const Model& model = *watched_.model;
+  if (retired.handed_off || retired.by == 0) return true;
+  if (retired.second == 0 && !model.in_grace(retired.by)) retired.second = model.moment;
+  if (retired.second == 0 || model.in_grace(retired.second)) return true;
+  return report(Invariant::kC7, "g%u's old stack at +0x%" PRIxPTR " is held though two graces have passed since",
+                retired.goroutine, offset(retired.stack.lo));
+}
 
 bool Checker::settle_drained(Model& model, size_t freed) {
   if (failed_) return false;
@@ -817,6 +862,8 @@ bool Checker::check_step_size(size_t budget, size_t freed, size_t left) {
 
 bool Checker::check_next_of_drain(uintptr_t next, size_t left) {
   if (failed_) return false;
+  // What a marker has just given up it may free before the model is told.
+  if (watched_.claims.frees_after_grace && watched_.collector->phase() == Phase::kMark) return true;
   const auto& deferred = watched_.model->deferred;
   for (size_t i = 0; i < deferred.count; ++i) {
     if (deferred.items[i].stack.lo == next) return true;

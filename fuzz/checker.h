@@ -49,6 +49,10 @@ class Checker final : private WalkVisitor {
   bool check_quiescent(bool nothing_left);
   // After a drain step that freed `freed` stacks: takes those that are deferred no more out of the model (C3, C8).
   bool settle_drained(Model& model, size_t freed);
+  // For a policy that frees after a grace, after an operation: takes what was freed out of the model; all of it must be
+  // out of its grace (A2). `job_over`: a root job has ended, and nothing ran inside it: what is out of two graces must
+  // be gone (C7).
+  bool settle_graces(Model& model, bool job_over);
   // A8, by somebody who takes no lock: every page's span whose state can be seen has its metadata.
   bool check_published();
   // C5: what a drain frees next was retired; the first of `left`.
@@ -104,6 +108,7 @@ class Checker final : private WalkVisitor {
   bool check_buffered_pointers();
   bool check_watched_pointer(const Held& held, const char* who, int number);
   bool check_shrunk_spans();
+  bool check_two_graces(ModelRetired& retired);
   bool check_accounts();
   bool check_roots(const ModelGoroutine& expected, const Goroutine& goroutine);
   bool check_frames(const ModelGoroutine& expected, const Goroutine& goroutine);

@@ -129,6 +129,67 @@ TEST_F(CheckerTest, D8ADeferredStackThatChanged) {
   EXPECT_EQ(walked(), "D8");
 }
 
+// g1's stack of 64 KiB is retired by a shrink, under the policy that frees in mark; as the machine tells the model.
+class GraceCheckerTest : public CheckerTest {
+ protected:
+  void shrink(bool marker_reads) {
+    make({}, "quiescent");
+    collector_->begin({2, false});
+    if (marker_reads) model_.note_marker(0, true);
+    const Stack old = goroutines_[1].stack();
+    const ModelRetired retired{
+        .stack = old, .span = pool_->locate(old.lo), .goroutine = 1, .life = 1, .at = model_.moment};
+    ASSERT_EQ(goroutines_[1].shrink(*pool_, 1), ShrinkResult::kShrunk);
+    model_.deferred.add(retired);
+    model_.shrunk.add(retired);
+    model_.goroutines[1].stack = goroutines_[1].stack();
+    model_.live_bytes -= old.bytes() / 2;
+  }
+};
+
+TEST_F(GraceCheckerTest, A2FreedBeforeItsGrace) {
+  shrink(true);
+  EXPECT_TRUE(checker_.settle_graces(model_, true)) << "nobody freed it yet";
+  EXPECT_EQ(pool_->reclaim(), 1u) << "the pool was not told that marker 0 reads";
+  EXPECT_FALSE(checker_.settle_graces(model_, true));
+  EXPECT_EQ(reported(), "A2");
+}
+
+TEST_F(GraceCheckerTest, A2ItsSpanLeftStackBeforeItsGrace) {
+  shrink(true);
+  EXPECT_TRUE(checker_.check_step(true));
+  EXPECT_EQ(pool_->reclaim(), 1u);
+  EXPECT_FALSE(checker_.check_step(true));
+  EXPECT_EQ(reported(), "A2");
+}
+
+TEST_F(GraceCheckerTest, FreedAfterItsGrace) {
+  shrink(true);
+  model_.note_marker(0, false);
+  EXPECT_EQ(pool_->reclaim(), 1u);
+  EXPECT_TRUE(checker_.settle_graces(model_, true)) << checker_.violation().message.data();
+  EXPECT_EQ(model_.deferred.count, 0u);
+  EXPECT_EQ(walked(), "none") << checker_.violation().message.data();
+}
+
+TEST_F(GraceCheckerTest, C7HeldBeyondTwoGraces) {
+  shrink(false);
+  EXPECT_FALSE(checker_.settle_graces(model_, true)) << "a job is over, nobody reads, and it is still there";
+  EXPECT_EQ(reported(), "C7");
+}
+
+TEST_F(GraceCheckerTest, HeldForTwoGracesIsRight) {
+  shrink(true);
+  EXPECT_TRUE(checker_.settle_graces(model_, true));
+  model_.note_marker(1, true);  // reads when the first grace is over: the second waits for it
+  model_.note_marker(0, false);
+  EXPECT_TRUE(checker_.settle_graces(model_, true));
+  model_.note_marker(0, true);  // too late to count
+  model_.note_marker(1, false);
+  EXPECT_FALSE(checker_.settle_graces(model_, true));
+  EXPECT_EQ(reported(), "C7");
+}
+
 TEST_F(CheckerTest, E2AFreeSlotTooMany) {
   make({.span = [](SpanView view) {
     if (view.slot_bytes == 8192) view.out = static_cast<uint16_t>(view.out - 1);

@@ -13,8 +13,11 @@ namespace stackdrain {
 // enumerator, id, cost, what must hold, how the checker holds it.
 #define STACKDRAIN_INVARIANTS(X)                                                                                      \
   X(kA1, "A1", "1", "Stack -> Free only while no mark runs; never Stack <-> InUse", "span releases counted in mark")  \
-  X(kA2, "A2", "n", "what was Stack at gc-begin (weak: what held a stack shrunk in this cycle) is so at gc-end",      \
-    "snapshot at gc-begin; each shrunk stack's span after every operation")                                           \
+  X(kA2, "A2", "n",                                                                                                   \
+    "what was Stack at gc-begin (weak: what held a stack shrunk in this cycle) is so at gc-end; or until each who "   \
+    "read "                                                                                                           \
+    "then was quiescent",                                                                                             \
+    "snapshot at gc-begin; each shrunk stack's span, and each freed one's grace, after every operation")              \
   X(kA3, "A3", "c", "a LOADed, not yet RESOLVEd pointer lies in an unchanged Stack span; no bad pointers",            \
     "every held pointer after every operation, also at yield points")                                                 \
   X(kA4, "A4", "1",                                                                                                   \

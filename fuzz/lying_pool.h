@@ -36,6 +36,9 @@ class LyingPool final : public AnyPool {
   Stack halve(Stack) override { return {}; }
   void flush_cache(Proc proc) override { honest_->flush_cache(proc); }
   void begin_cycle(CycleKind kind) override { honest_->begin_cycle(kind); }
+  void reading(Reader reader) override { honest_->reading(reader); }
+  void quiescent(Reader reader) override { honest_->quiescent(reader); }
+  size_t reclaim() override { return honest_->reclaim(); }
   void end_mark() override { honest_->end_mark(); }
   size_t help() override { return honest_->help(); }
   void restarted() override { honest_->restarted(); }

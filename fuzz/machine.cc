@@ -108,6 +108,9 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   host_ = {};
   nested_ = armed_ = live_hook_ = stopping_ = false;
   claim_ = {};
+  retired_ = {};
+  retires_ = 0;
+  job_over_ = false;
   since_walk_ = 0;
   points_reached_ = 0;
   watch_ = watch_always_;
@@ -172,6 +175,7 @@ void Machine::run_one(size_t index) {
   if (!nested_ && model_.demand.refilled()) settle_refill();
   if (state_counters_ != nullptr) count_state(operation, held, held_of_it);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
+  if (outcome_.no_op == nullptr && !leaves_pool_alone(operation.op())) settle_graces();
   const bool changed = outcome_.no_op == nullptr && (!leaves_pool_alone(operation.op()) || checker_.overlap());
   if (watch_ == Watch::kEverything ? outcome_.no_op == nullptr : changed && watch_ != Watch::kNothing) {
     check_after(watch_ == Watch::kEverything);
@@ -214,6 +218,7 @@ void Machine::at(Yield point) {
     checker_.report(Invariant::kF4, "a copier tries for the %dth time to claim one goroutine", claim_.tries);
   }
   if (point == Yield::kCacheRelease) checker_.note_cache_release();
+  if (point == Yield::kRetire) retired_ = {++retires_, model_.moment};
   if (host_.drains && point == Yield::kHandOff) checker_.check_not_over(freed_inside_);
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
@@ -226,6 +231,8 @@ void Machine::at(Yield point) {
 void Machine::run_nested() {
   const Outcome host_outcome = outcome_;
   const Claim host_claim = claim_;
+  const Moment host_retired = retired_;
+  const bool host_job_over = job_over_;
   const size_t host_index = index_;
   const Op host_site = verdict_.site;
   const uint64_t host_hold = locks_.longest_hold();  // how long others hold a lock is not the host's doing
@@ -251,6 +258,8 @@ void Machine::run_nested() {
   armed_count_ = 0;
   outcome_ = host_outcome;
   claim_ = host_claim;
+  retired_ = host_retired;
+  job_over_ = host_job_over;
   locks_.forget_holds(host_hold);
 }
 
@@ -297,6 +306,7 @@ void Machine::note_write(uint32_t g, RootKind kind) {
   }
   if (marking() && collector_.kind().concurrent && goroutine(g).root(kind) != 0) ++model_.pointers;
   collector_.note_write(proc_, g, kind);
+  note_buffer(proc_);
 }
 
 bool Machine::mutators_run() const {
@@ -325,6 +335,8 @@ const char* Machine::marker_refusal(uint32_t marker) const {
 
 const char* Machine::execute(Operation operation) {
   const Host outer = host_;
+  retired_ = {++retires_, model_.moment};
+  job_over_ = false;
   verdict_.site = operation.op();
   if (!nested_) host_ = {};
   const char* refusal = nullptr;
@@ -438,8 +450,11 @@ ModelRetired Machine::retired_of(uint32_t g) const {
   return {owner.stack, pool_->locate(owner.stack.lo), g, owner.generation, 0};
 }
 
-// Called before the pool gives the stack up, so that the model says what must become of it.
-void Machine::expect_given_back(const ModelRetired& retired, RetireWhy why, Proc proc) {
+// Says what must become of a stack that the pool gives up; `coming`: it is about to.
+void Machine::expect_given_back(ModelRetired retired, RetireWhy why, Proc proc, bool coming) {
+  retired.serial = retired_.serial;
+  retired.at = retired_.at;
+  retired.coming = coming;
   const bool kept = reserves() && marking() && model_.large(retired.stack, retired.span);
   const bool past_caches = marking() && policy_->claims.retires_past_caches;
   --model_.live_stacks;
@@ -448,6 +463,24 @@ void Machine::expect_given_back(const ModelRetired& retired, RetireWhy why, Proc
   if (marking() && why == RetireWhy::kShrunk) model_.shrunk.add(retired);
   if (defers(why) && !model_.deferred.full()) model_.deferred.add(retired);
   if (kept) ++model_.reserve_of(retired.stack);
+}
+
+// What g was about to give up is given up.
+void Machine::given_back(uint32_t g) {
+  for (size_t i = 0; i < model_.deferred.count; ++i) {
+    ModelRetired& retired = model_.deferred.items[i];
+    if (!retired.coming || retired.goroutine != g) continue;
+    retired.serial = retired_.serial;
+    retired.at = retired_.at;
+    retired.coming = false;
+  }
+}
+
+// For a policy that frees while the mark runs. Where a lock is held nothing is freed, and a walk would wait for it.
+bool Machine::settle_graces() {
+  if (!policy_->claims.frees_after_grace || !marking() || inside_lock()) return !checker_.failed();
+  const bool job_over = std::exchange(job_over_, false) && !nested_ && !checker_.overlap();
+  return model_.deferred.count == 0 || checker_.settle_graces(model_, job_over);
 }
 
 bool Machine::reserves() const {
@@ -508,13 +541,14 @@ const char* Machine::do_spawn(Operation operation) {
   const bool gives_back = owner.stack && owner.stack.bytes() != bytes;
   const bool reuses = owner.stack && !gives_back;
   if (gives_back) {
-    expect_given_back(kept, RetireWhy::kDead, proc_);
+    expect_given_back(kept, RetireWhy::kDead, proc_, true);
     owner.stack = {};
   }
   owner.in_move = true;
   const Proc proc = proc_;
   call(Op::kSpawn, "go[%u].spawn(pool, %d, %zu, %s);", g, proc, bytes, name_of(marking()));
   const bool spawned = goroutine(g).spawn(*pool_, proc, bytes, marking());
+  given_back(g);
   owner.in_move = false;
   if (!spawned) refuse(bytes);
   if (!spawned && !gives_back) return "the arena is exhausted";
@@ -551,7 +585,7 @@ void Machine::expect_exit(uint32_t g, Proc proc) {
   owner.used = 0;
   owner.roots = {};
   if (old.stack.bytes() == kStartStack) return;
-  expect_given_back(old, RetireWhy::kDead, proc);
+  expect_given_back(old, RetireWhy::kDead, proc, true);
   owner.stack = {};
 }
 
@@ -564,6 +598,7 @@ const char* Machine::do_exit(Operation operation) {
   expected(g).in_move = true;
   call(Op::kExit, "go[%u].exit(pool, %d, %s);", g, proc_, name_of(marking()));
   goroutine(g).exit(*pool_, proc_, marking());
+  given_back(g);
   expected(g).in_move = false;
   checker_.check_goroutine(g);
   return nullptr;
@@ -829,6 +864,10 @@ const char* Machine::do_flush(Operation operation) {
   call(Op::kFlush, "pool.flush_cache(%d);", proc);
   pool_->flush_cache(proc);
   model_.demand.flushed(proc);
+  if (!marking()) return nullptr;
+  call(Op::kFlush, "collector.flush_writes(%d);", proc);
+  collector_.flush_writes(proc);
+  note_buffer(proc);
   return nullptr;
 }
 
@@ -860,6 +899,8 @@ void Machine::begin_cycle(CycleKind kind) {
   stopping_ = false;
   checker_.check_begun(kind, cycle, cached);
   if (kind.concurrent) expect_flushed();
+  for (int marker = 0; marker < kMachineMarkers; ++marker) note_reader(marker);
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) note_buffer(proc);
   checker_.note_mark_began();
 }
 
@@ -888,8 +929,10 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   const bool was_in_move = owner.in_move;
   owner.in_move = true;
   claim_ = {0, owner.status};
+  retired_ = {++retires_, model_.moment};
   call(Op::kShrink, "collector.run_goroutine_job(%u, %u);", marker, g);
   const JobResult job = collector_.run_goroutine_job(static_cast<int>(marker), g);
+  job_over_ = true;
   if (!job.ran || job.goroutine != g) checker_.report(Invariant::kF4, "the root job of g%u did not run", g);
   owner.in_move = was_in_move;
   const bool movable = !owner.parking && (claim_.from == GoStatus::kRunning || claim_.from == GoStatus::kWaiting);
@@ -969,6 +1012,7 @@ const char* Machine::do_load(Operation operation) {
   const Held& held = collector_.held(static_cast<int>(marker));
   const bool can = held.pointer == 0 && goroutine(g).root(kind) != 0;
   const bool loaded = collector_.load(static_cast<int>(marker), g, kind);
+  note_reader(static_cast<int>(marker));
   if (loaded != can || (loaded && held.pointer != goroutine(g).root(kind))) {
     checker_.report(Invariant::kA3, "m%u was%s to LOAD %s of g%u and holds +0x%" PRIxPTR, marker, can ? "" : " not",
                     kRecordNames[operation.arg(2)], g, held.pointer == 0 ? 0 : held.pointer - pool_->arena_base());
@@ -1021,7 +1065,9 @@ Resolved Machine::resolve(int marker) {
     call(Op::kResolve, "collector.resolve(%d);", marker);
     ++model_.pointers;
   }
-  return collector_.resolve(marker);
+  const Resolved resolved = collector_.resolve(marker);
+  note_reader(marker);
+  return resolved;
 }
 
 // The next root job, which is no goroutine's.
@@ -1037,6 +1083,7 @@ JobResult Machine::run_fixed_job(uint32_t marker) {
   }
   call(Op::kGcMark, "collector.run_next_job(%u);", marker);
   const JobResult result = collector_.run_next_job(static_cast<int>(marker));
+  job_over_ = true;
   if (!result.ran) checker_.report(Invariant::kF4, "root job %u is left and did not run", job);
   if (result.flushed != (flushes && !collector_.kind().concurrent)) {
     checker_.report(Invariant::kB5, "root job %u says that the caches were %sflushed", job,
@@ -1077,12 +1124,15 @@ bool Machine::end_cycle() {
     } else {
       if (run_fixed_job(marker).flushed) checker_.note_flushed(true);
     }
+    settle_graces();
     checker_.check_step(false);
   }
   for (int marker = 0; marker < markers; ++marker) resolve(marker);
   if (!checker_.check_step(false) || !checker_.check_mark_ended()) return false;
   host_ = {};
   if (!end_mark_in_bounds() || !check_all_judged()) return false;
+  for (size_t i = 0; i < model_.deferred.count; ++i) model_.deferred.items[i].handed_off = true;
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) note_buffer(proc);
   const PolicyClaims& claims = policy_->claims;
   const uint64_t least = claims.defers_shrunk && claims.tells_places ? model_.deferred.count : 0;
   if (claims.empties_in_pause) model_.free_all_deferred();

@@ -151,6 +151,12 @@ class Machine final : private YieldHook {
     GoStatus from = GoStatus::kDead;
   };
 
+  // Of the operation under way: when it gave its last stack up.
+  struct Moment {
+    uint64_t serial = 0;
+    uint64_t at = 0;
+  };
+
   void at(Yield point) override;
   // A preempted goroutine goes on where `proc` operations have put it meanwhile.
   Proc resumes_on(Proc proc) override { return !nested_ && host_.proc == proc ? proc_ : proc; }
@@ -220,7 +226,11 @@ class Machine final : private YieldHook {
   bool marker_job(uint32_t marker, uint32_t g);
   void expect_exit(uint32_t g, Proc proc);
   void expect_move(uint32_t g, ModelRetired old, RetireWhy why, Proc proc);
-  void expect_given_back(const ModelRetired& retired, RetireWhy why, Proc proc);
+  void expect_given_back(ModelRetired retired, RetireWhy why, Proc proc, bool coming = false);
+  void given_back(uint32_t g);
+  bool settle_graces();
+  void note_reader(int marker) { model_.note_marker(marker, collector_.held(marker).pointer != 0); }
+  void note_buffer(Proc proc) { model_.note_buffer(proc, collector_.buffered(proc).size()); }
   void expect_allocated(Stack stack, Proc proc);
   void expect_flushed();
   void settle_refill();
@@ -280,6 +290,9 @@ class Machine final : private YieldHook {
   Alternatives* alternatives_ = nullptr;
   Claim claim_;
   uint64_t pause_work_ = 0;  // units of work of the last end_mark
+  Moment retired_;
+  uint64_t retires_ = 0;
+  bool job_over_ = false;    // the operation under way ended a root job
   size_t freed_inside_ = 0;  // stacks that drain steps inside the one under way have freed
 };
 

@@ -16,6 +16,7 @@ namespace stackdrain {
 inline constexpr size_t kGoroutines = 16;
 inline constexpr size_t kHeapSlots = 16;
 inline constexpr int kMachineMarkers = 4;
+inline constexpr int kMachineProcs = 4;
 inline constexpr size_t kMaxFrames = 64;
 inline constexpr size_t kMaxRetired = 512;  // deferred stacks that a world may have; more end the program early
 
@@ -47,6 +48,13 @@ struct ModelRetired {
   uint32_t goroutine = 0;
   uint32_t life = 0;  // the goroutine's generation, for the pattern
   uint32_t used = 0;  // bytes below hi that still carry the pattern; 0: was not moved away from
+  // For a policy that frees after a grace; moments are Model::moment.
+  uint64_t serial = 0;      // counts retires: of two at one address the later one
+  uint64_t at = 0;          // not after the retire: who reads since then or longer may hold a pointer into it
+  uint64_t by = 0;          // not before the retire, nor the end of the operation; 0: that is under way
+  uint64_t second = 0;      // when its first grace was over and somebody looked; 0: not yet
+  bool coming = false;      // is about to be retired by the operation under way
+  bool handed_off = false;  // the mark left it to drain steps
 };
 
 // A small set without order, in place.
@@ -71,10 +79,15 @@ struct Model {
   std::array<uint32_t, 32> reserve{};
   bool reserve_known = true;  // false once operations overlapped: which came first is not known
   size_t deferred_bytes = 0;
-  size_t handed_off = 0;     // of the deferred: those that the pause left to drain steps
-  uint64_t pointers = 0;     // that markers have had to judge so far, each once a cycle and root
-  uint64_t objects = 0;      // of them: heap objects
-  uint64_t live_stacks = 0;  // includes what dead goroutines keep
+  // Since when each marker holds a pointer, and each write buffer some; 0: it holds none. The moment is that of the
+  // last one who began.
+  uint64_t moment = 1;
+  std::array<uint64_t, kMachineMarkers> marker_since{};
+  std::array<uint64_t, kMachineProcs> buffer_since{};
+  std::array<size_t, kMachineProcs> buffered{};  // pointers, when it was looked at last
+  uint64_t pointers = 0;                         // that markers have had to judge so far, each once a cycle and root
+  uint64_t objects = 0;                          // of them: heap objects
+  uint64_t live_stacks = 0;                      // includes what dead goroutines keep
   uint64_t live_bytes = 0;
   uint64_t allocations = 0;
   Demand demand;  // begun by who tells it of every stack
@@ -101,6 +114,27 @@ struct Model {
     deferred.clear();
   }
 
+  // Readers that read since `moment` or longer; they may hold a pointer into what was retired then.
+  size_t readers_since(uint64_t then) const {
+    size_t readers = 0;
+    for (const uint64_t since : marker_since) readers += since != 0 && since <= then ? 1 : 0;
+    for (const uint64_t since : buffer_since) readers += since != 0 && since <= then ? 1 : 0;
+    return readers;
+  }
+  bool in_grace(uint64_t then) const { return readers_since(then) != 0; }
+  void note_marker(int marker, bool holds) {
+    uint64_t& since = marker_since[static_cast<size_t>(marker)];
+    if (holds == (since != 0)) return;
+    since = holds ? ++moment : 0;
+  }
+  // A full buffer is judged, and then it takes the next pointer.
+  void note_buffer(Proc proc, size_t count) {
+    const auto p = static_cast<size_t>(proc);
+    if (count < buffered[p]) buffer_since[p] = 0;
+    if (count != 0 && buffer_since[p] == 0) buffer_since[p] = ++moment;
+    buffered[p] = count;
+  }
+
   void reset() {
     for (ModelGoroutine& goroutine : goroutines) {
       goroutine.status = GoStatus::kDead;
@@ -118,7 +152,11 @@ struct Model {
     deferred.clear();
     reserve = {};
     reserve_known = true;
-    deferred_bytes = handed_off = 0;
+    deferred_bytes = 0;
+    moment = 1;
+    marker_since = {};
+    buffer_since = {};
+    buffered = {};
     pointers = objects = 0;
     live_stacks = live_bytes = allocations = 0;
     demand = {};

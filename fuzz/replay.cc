@@ -126,6 +126,7 @@ class Replayer {
     claimed_.erase(stack.lo);
     if (marking_) {
       pool_.retire(user_of(event), stack, why);
+      pool_.reclaim();  // a trace tells of no pointers that anybody holds
     } else {
       pool_.free(event.proc, stack);
     }

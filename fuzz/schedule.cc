@@ -108,10 +108,12 @@ void Scheduler::reset_world(const PolicyRow& policy) {
   segment_ = 0;
   byte_ = gap_ = in_row_ = 0;
   drains_running_ = drained_ = 0;
+  retires_ = 0;
   for (size_t i = 0; i < kActors; ++i) {
     Actor& actor = fibers_[i];
     actor.count = actor.next = 0;
     actor.held_locks = 0;
+    actor.gave_up_at = actor.gave_up_serial = 0;
     if (actor.state != State::kIdle) fiber_set_.restart(i);
     actor.state = State::kIdle;
     actor.priority = static_cast<uint8_t>(kActors - i);
@@ -687,6 +689,9 @@ void Scheduler::given_up(Stack stack) {
     stop();
   }
   live_.remove(first, count);
+  if (current_ == kNobody) return;
+  me().gave_up_at = model_.moment;
+  me().gave_up_serial = ++retires_;
 }
 
 // ---- what must become of stacks ----
@@ -700,7 +705,11 @@ ModelRetired Scheduler::retired_of(uint32_t g) const {
   return {owner.stack, pool_->locate(owner.stack.lo), g, owner.generation, 0};
 }
 
-void Scheduler::expect_given_back(const ModelRetired& retired, RetireWhy why) {
+// `coming`: it is about to be given up; who begins to read until then is not waited for.
+void Scheduler::expect_given_back(ModelRetired retired, RetireWhy why, bool coming) {
+  const bool told = !coming && current_ != kNobody;
+  retired.at = told ? me().gave_up_at : model_.moment;
+  retired.serial = told ? me().gave_up_serial : ++retires_;
   --model_.live_stacks;
   model_.live_bytes -= retired.stack.bytes();
   if (marking() && why == RetireWhy::kShrunk && !model_.shrunk.full()) model_.shrunk.add(retired);
@@ -719,6 +728,7 @@ void Scheduler::expect_move(uint32_t g, ModelRetired old, RetireWhy why) {
 
 void Scheduler::note_write(uint32_t g, RootKind kind) {
   collector_.note_write(proc_of_me(), g, kind);
+  note_buffers();
 }
 
 // ---- operations ----
@@ -796,6 +806,7 @@ void Scheduler::execute_operation(Actor& actor, Operation operation) {
         checker_.report(Invariant::kA3, "%s marked an object that is none: its pointer was into a stack",
                         kActorNames[current_].data());
       }
+      note_reader(marker_of_me());
       return check(true);
     case Op::kRestart:
       return restart_now();
@@ -820,7 +831,7 @@ void Scheduler::do_spawn(uint32_t g, size_t bytes) {
   const bool gives_back = owner.stack && owner.stack.bytes() != bytes;
   const bool reuses = owner.stack && !gives_back;
   if (gives_back) {
-    expect_given_back(kept, RetireWhy::kDead);
+    expect_given_back(kept, RetireWhy::kDead, true);
     owner.stack = {};
   }
   const bool spawned = goroutine(g).spawn(watched_, proc_of_me(), bytes, marking());
@@ -855,7 +866,7 @@ void Scheduler::do_exit(uint32_t g) {
   owner.used = 0;
   owner.roots = {};
   if (old.stack.bytes() != kStartStack) {
-    expect_given_back(old, RetireWhy::kDead);
+    expect_given_back(old, RetireWhy::kDead, true);
     owner.stack = {};
   }
   goroutine(g).exit(watched_, proc_of_me(), marking());
@@ -1007,6 +1018,7 @@ void Scheduler::do_heap_free(uint32_t slot) {
 
 void Scheduler::do_load(uint32_t g, uint32_t kind) {
   if (kind >= kRootKinds || !collector_.load(marker_of_me(), g, static_cast<RootKind>(kind))) return no_op();
+  note_reader(marker_of_me());
   const Held& held = collector_.held(marker_of_me());
   if (held.at_load.state == SpanState::kStack) return;
   checker_.report(Invariant::kA3, "%s LOADed %s of g%u: +0x%" PRIxPTR " lies in a %s span",
@@ -1027,6 +1039,8 @@ void Scheduler::do_look() {
 void Scheduler::begin_cycle(CycleKind kind) {
   model_.shrunk.clear();
   collector_.begin(kind);
+  for (int marker = 0; marker < kMachineMarkers; ++marker) note_reader(marker);
+  note_buffers();
   quiet_ = true;
   checker_.note_mark_began();
   check(checker_.check_step(false));
@@ -1111,14 +1125,18 @@ void Scheduler::finish_marking() {
   if (!marker_here(marker_of_me())) return;
   run_jobs(UINT32_MAX);
   collector_.resolve(marker_of_me());
+  note_reader(marker_of_me());
 }
 
 void Scheduler::end_mark_now() {
   if (!marking()) return;
   quiet_ = true;
+  if (policy_->claims.frees_after_grace) check(checker_.settle_graces(model_, false));
   check(checker_.check_step(false) && checker_.check_mark_ended());
   quiet_ = false;
   collector_.end_mark();
+  note_buffers();
+  for (size_t i = 0; i < model_.deferred.count; ++i) model_.deferred.items[i].handed_off = true;
   quiet_ = true;
   if (policy_->claims.empties_in_pause) {
     model_.deferred.clear();

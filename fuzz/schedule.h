@@ -175,6 +175,8 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
     int claims = 0;
     GoStatus claimed_from = GoStatus::kDead;
     Stack stack_at_elem;
+    uint64_t gave_up_at = 0;  // the model's moment when it gave its last stack up
+    uint64_t gave_up_serial = 0;
     bool moved_parking = false;  // it copied a goroutine that was not through with blocking
     Proc resumes_on = 0;         // the processor, after the last point
   };
@@ -281,9 +283,14 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
 
   bool defers(RetireWhy why) const;
   ModelRetired retired_of(uint32_t g) const;
-  void expect_given_back(const ModelRetired& retired, RetireWhy why);
+  void expect_given_back(ModelRetired retired, RetireWhy why, bool coming = false);
   void expect_move(uint32_t g, ModelRetired old, RetireWhy why);
   void note_write(uint32_t g, RootKind kind);
+  void note_reader(int marker) { model_.note_marker(marker, collector_.held(marker).pointer != 0); }
+  void note_buffers() {
+    for (Proc proc = 0; proc < pool_->params().procs; ++proc)
+      model_.note_buffer(proc, collector_.buffered(proc).size());
+  }
   void check_goroutine_at_rest(uint32_t g);
   size_t unit_of(uintptr_t address) const { return (address - pool_->arena_base()) / kMinStackBytes; }
 
@@ -327,6 +334,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   size_t mutator_ = kNobody;  // the last that ran, and the one before it
   size_t mutator_before_ = kNobody;
   size_t drains_running_ = 0;
+  uint64_t retires_ = 0;
   size_t drained_ = 0;  // stacks freed by drain steps that are over and not yet settled
 };
 

@@ -236,20 +236,30 @@ class StateHasher final : public WalkVisitor {
   }
 
   // A pointer counts by its span, and by whether that is the span that it was LOADed from.
-  void set_watched(uintptr_t address, uint32_t generation) {
+  void set_watched(uintptr_t address, uint32_t generation, uint64_t rank = 0) {
     const Location now = pool_.locate(address);
-    set(offset(now.base) << 8 | static_cast<uint64_t>(now.state) << 1 | (now.generation == generation ? 1 : 0));
+    set(rank << 56 | offset(now.base) << 8 | static_cast<uint64_t>(now.state) << 1 |
+        (now.generation == generation ? 1 : 0));
+  }
+
+  // Where graces count: how many readers have read since a moment or longer. Readers are ordered by when they began, so
+  // that says of what was retired then which of them it waits for.
+  uint64_t rank(uint64_t moment) const {
+    return machine_.policy_->claims.frees_after_grace ? machine_.model_.readers_since(moment) : 0;
   }
 
   void add_held() {
     begin(DigestPart::kHeld);
     for (int marker = 0; marking_ && marker < machine_.collector_.kind().markers; ++marker) {
       const Held& held = machine_.collector_.held(marker);
-      if (held.pointer != 0) set_watched(held.pointer, held.at_load.generation);
+      if (held.pointer != 0)
+        set_watched(held.pointer, held.at_load.generation,
+                    rank(machine_.model_.marker_since[static_cast<size_t>(marker)]));
     }
     end_set();
     for (Proc proc = 0; proc < pool_.params().procs; ++proc) {
       for (const Held& held : machine_.collector_.buffered(proc)) set_watched(held.pointer, held.at_load.generation);
+      set(rank(machine_.model_.buffer_since[static_cast<size_t>(proc)]));
       end_set();
     }
     end_set();
@@ -259,8 +269,10 @@ class StateHasher final : public WalkVisitor {
     begin(DigestPart::kShrunk);
     const bool watched = marking_ && machine_.policy_->claims.sound;
     const auto& shrunk = machine_.model_.shrunk;
+    const bool graces = machine_.policy_->claims.frees_after_grace;
     for (size_t i = 0; watched && i < shrunk.count; ++i) {
-      set_watched(shrunk.items[i].stack.lo, shrunk.items[i].span.generation);
+      if (graces && !machine_.model_.in_grace(shrunk.items[i].at)) continue;
+      set_watched(shrunk.items[i].stack.lo, shrunk.items[i].span.generation, rank(shrunk.items[i].at));
     }
     set_size_ = static_cast<size_t>(unique_end() - set_.begin());
     end_set();
@@ -277,7 +289,10 @@ class StateHasher final : public WalkVisitor {
     for (size_t i = 0; i < deferred.count; ++i) {
       const ModelRetired& retired = deferred.items[i];
       const uint64_t sizes = uint64_t{retired.used} << 32 | retired.stack.bytes();
-      set(finalised(place_of(retired.stack.lo)) ^ sizes * 0x9e3779b97f4a7c15u);
+      const uint64_t ranks = rank(retired.at) << 16 | rank(retired.by) << 8 | rank(retired.second);
+      const uint64_t flags = (retired.by != 0 ? 1 : 0) | (retired.second != 0 ? 2 : 0) | (retired.handed_off ? 4 : 0);
+      const uint64_t grace = machine_.policy_->claims.frees_after_grace ? ranks << 8 | flags : 0;
+      set(finalised(place_of(retired.stack.lo)) ^ finalised(sizes * 0x9e3779b97f4a7c15u + grace));
     }
     end_set();
     word(machine_.model_.reserve_known ? 1 : 0);

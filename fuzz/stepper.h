@@ -16,7 +16,8 @@
 //   kHeld      what markers hold, a set: each pointer's span, and whether it is the same span still
 //   kShrunk    while a mark runs, if the policy is held to it: the spans that A2 watches, a set, and whether each is
 //              the same span still
-//   kDeferred  the model's deferred stacks, a set: place, size, bytes that must stay as they are (D8)
+//   kDeferred  the model's deferred stacks, a set: place, size, bytes that must stay as they are (D8); where graces
+//              count, how many readers each waits for, and of each reader how many began before it (kHeld)
 //   kSpans     each span of the walk, in address order, with all that it says of itself but its generation
 //   kSlots     each slot that is not live, in the walk's order: free lists, and so the order of spans on an order's
 //              list; caches, the reserve, the deferred queue

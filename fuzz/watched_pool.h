@@ -44,6 +44,9 @@ class WatchedPool final : public AnyPool {
   }
   void flush_cache(Proc proc) override { pool_->flush_cache(proc); }
   void begin_cycle(CycleKind kind) override { pool_->begin_cycle(kind); }
+  void reading(Reader reader) override { pool_->reading(reader); }
+  void quiescent(Reader reader) override { pool_->quiescent(reader); }
+  size_t reclaim() override { return pool_->reclaim(); }
   void end_mark() override { pool_->end_mark(); }
   size_t help() override { return pool_->help(); }
   void restarted() override { pool_->restarted(); }

@@ -13,15 +13,18 @@
 //   The policy decides whether it is freed now or later: this is the call the whole suite is about. It may be called by
 //   several markers at once.
 // * end_mark: every marker is done; runs in the pause. What it does is the policy's pause contribution.
+// * reading / quiescent (optional): a reader may hold pointers into stacks by value from here on / holds none any more.
+//   A marker reads from its LOAD to its RESOLVE and in its root jobs, a processor's write buffer while it is not empty.
+//   reclaim (optional): a marker is between two root jobs. For a policy that frees while the mark runs.
 // * help: a thread that waits for end_mark takes a share of it. Optional, and from any thread at any time: outside of
 //   end_mark it does nothing.
 // * drain_step: one interruptible step of what the policy moved out of the pause; thread-safe against allocate/free.
 //   A next begin_cycle may come while work is left; the drain goes on after that cycle.
 //
-// Thread-safety: allocate/free/retire/drain_step/locate from any thread, except that a processor's cache (proc >= 0)
-// has one owner at a time. begin_cycle, end_mark, restarted, flush_cache of a foreign cache, stats, walk and reset want
-// the world stopped. Errors: allocate and allocate_heap answer an empty Stack / 0 when the arena is exhausted and leave
-// everything as it was.
+// Thread-safety: allocate/free/retire/reclaim/drain_step/locate from any thread, except that a processor's cache (proc
+// >= 0) has one owner at a time; reading/quiescent by whoever is the reader. begin_cycle, end_mark, restarted,
+// flush_cache of a foreign cache, stats, walk and reset want the world stopped. Errors: allocate and allocate_heap
+// answer an empty Stack / 0 when the arena is exhausted and leave everything as it was.
 #pragma once
 
 #include <concepts>
@@ -47,6 +50,16 @@ enum class RetireWhy : uint8_t {
   kGrown,   // a running mutator doubled it (concurrent marking only)
   kDead,    // the goroutine is dead
 };
+
+// Who may hold a pointer into a stack by value: the markers, then the processors' write buffers.
+using Reader = size_t;
+inline constexpr size_t kReaders = size_t{kMaxMarkers} + kMaxProcs;
+constexpr Reader marker_reader(int marker) {
+  return static_cast<size_t>(marker);
+}
+constexpr Reader buffer_reader(Proc proc) {
+  return size_t{kMaxMarkers} + static_cast<size_t>(proc);
+}
 
 struct CycleKind {
   int markers = 1;          // >= 1
@@ -198,6 +211,10 @@ class AnyPool {
   // Empties proc's cache into the pool.
   virtual void flush_cache(Proc proc) = 0;
   virtual void begin_cycle(CycleKind kind) = 0;
+  virtual void reading(Reader reader) = 0;
+  virtual void quiescent(Reader reader) = 0;
+  // The stacks freed.
+  virtual size_t reclaim() = 0;
   virtual void end_mark() = 0;
   // Takes part in what end_mark does, from another thread: a marker that is done calls it while it waits for the
   // pause's end. The stacks that it freed; 0 at once if there is nothing to take, or the pool's pause is not to be
@@ -249,6 +266,16 @@ class PoolBox final : public AnyPool {
     pool_.flush_cache(proc);
   }
   void begin_cycle(CycleKind kind) override { pool_.begin_cycle(kind); }
+  void reading([[maybe_unused]] Reader reader) override {
+    if constexpr (requires { pool_.reading(reader); }) pool_.reading(reader);
+  }
+  void quiescent([[maybe_unused]] Reader reader) override {
+    if constexpr (requires { pool_.quiescent(reader); }) pool_.quiescent(reader);
+  }
+  size_t reclaim() override {
+    if constexpr (requires { pool_.reclaim(); }) return pool_.reclaim();
+    return 0;
+  }
   void end_mark() override { pool_.end_mark(); }
   size_t help() override {
     if constexpr (requires { pool_.help(); }) return pool_.help();

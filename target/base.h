@@ -55,6 +55,9 @@ inline constexpr size_t kLinkBytes = 16;
 // Processors a pool can serve; each has a cache of its own.
 inline constexpr int kMaxProcs = 64;
 
+// Markers that a cycle can have.
+inline constexpr int kMaxMarkers = 16;
+
 // A processor's index, or kNoProc for markers and drainers, which have no cache and go to the pool.
 using Proc = int;
 inline constexpr Proc kNoProc = -1;

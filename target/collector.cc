@@ -49,16 +49,31 @@ JobResult Collector::run_next_job(int marker) {
   if (job >= kFixedJobs) return run_goroutine_job(marker, job - kFixedJobs);
   JobResult result;
   result.ran = true;
+  job_begins(marker);
   if (static_cast<RootJob>(job) != RootJob::kFlushCaches) {
     mark_heap_roots(marker, job);
   } else if (flushes_as_job()) {
     flush_caches();
     result.flushed = !kind_.concurrent;
   }
+  job_ends(marker);
   return result;
 }
 
+// Between two jobs a marker holds what it LOADed and has not RESOLVEd, or nothing.
+void Collector::job_ends(int marker) {
+  if (held_[static_cast<size_t>(marker)].pointer == 0) pool_->quiescent(marker_reader(marker));
+  pool_->reclaim();
+}
+
 JobResult Collector::run_goroutine_job(int marker, uint32_t index) {
+  job_begins(marker);
+  const JobResult result = do_goroutine_job(marker, index);
+  job_ends(marker);
+  return result;
+}
+
+JobResult Collector::do_goroutine_job(int marker, uint32_t index) {
   Goroutine& goroutine = goroutines_[index];
   JobResult result;
   result.ran = true;
@@ -102,26 +117,37 @@ void Collector::scan(int marker, const Goroutine& goroutine) {
 void Collector::note_write(Proc proc, uint32_t goroutine, RootKind kind) {
   // not reached by programs: in a mark with the world stopped nobody writes
   if (phase_ != Phase::kMark || !kind_.concurrent) return;
-  const uintptr_t pointer = goroutines_[goroutine].root(kind);
-  if (pointer == 0) return;
   WriteBuffer& buffer = buffers_[static_cast<size_t>(proc)];
-  if (buffer.count == kBufferedWrites) judge_buffered(buffer);
+  if (buffer.count == kBufferedWrites) judge_buffered(proc);
+  pool_->reading(buffer_reader(proc));
+  const uintptr_t pointer = goroutines_[goroutine].root(kind);
+  if (pointer == 0) {
+    if (buffer.count == 0) pool_->quiescent(buffer_reader(proc));
+    return;
+  }
   buffer.pointers[buffer.count++] = {pointer, goroutine, kind, pool_->locate(pointer)};
 }
 
-void Collector::judge_buffered(WriteBuffer& buffer) {
+void Collector::judge_buffered(Proc proc) {
+  WriteBuffer& buffer = buffers_[static_cast<size_t>(proc)];
   for (size_t i = 0; i < buffer.count; ++i) judge(0, buffer.pointers[i]);
   buffer.count = 0;
+  pool_->quiescent(buffer_reader(proc));
 }
 
 void Collector::judge_all_buffered() {
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) judge_buffered(buffers_[static_cast<size_t>(proc)]);
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) judge_buffered(proc);
 }
 
 bool Collector::load(int marker, uint32_t goroutine, RootKind kind) {
   Held& held = held_[static_cast<size_t>(marker)];
+  if (held.pointer != 0) return false;
+  pool_->reading(marker_reader(marker));
   const uintptr_t pointer = goroutines_[goroutine].root(kind);
-  if (held.pointer != 0 || pointer == 0) return false;
+  if (pointer == 0) {
+    pool_->quiescent(marker_reader(marker));
+    return false;
+  }
   held = {pointer, goroutine, kind, pool_->locate(pointer)};
   return true;
 }
@@ -131,6 +157,7 @@ Resolved Collector::resolve(int marker) {
   if (held.pointer == 0) return Resolved::kNothing;
   const Resolved resolved = judge(marker, held);
   held = {};
+  pool_->quiescent(marker_reader(marker));
   return resolved;
 }
 

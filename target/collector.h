@@ -9,6 +9,9 @@
 // processor, unlooked at; a full buffer is judged by its owner, and end_mark judges what is left before anything is
 // freed (Go: wbBuf, #29362).
 //
+// Who may hold a pointer by value is told to the pool: a marker is reading from its LOAD to its RESOLVE and while it is
+// in a root job, a write buffer while it is not empty. After each root job the pool may reclaim.
+//
 // The bad-pointer check (RESOLVE): Stack is ignored, InUse is marked, Free, Dead or unmapped is a bad pointer: counted
 // and kept, never fatal here. The collector stops and starts no threads; who calls it has (see benchmarks/world). In a
 // concurrent cycle the caches are flushed by begin, while the world is still stopped, because afterwards their owners
@@ -31,7 +34,6 @@
 
 namespace stackdrain {
 
-inline constexpr int kMaxMarkers = 16;
 // Whether judged pointers are counted: only where yield points are compiled in, for a shared counter would slow
 // parallel markers.
 inline constexpr bool kCountsJudged = STACKDRAIN_YIELDS != 0;
@@ -97,6 +99,9 @@ class Collector {
   // The write barrier: a mutator on `proc` wrote the record. Does nothing unless it runs during a mark. By proc's
   // owner.
   void note_write(Proc proc, uint32_t goroutine, RootKind kind);
+  // Judges what the write barrier has buffered on `proc`, which goes away (Go: wbBufFlush when a P is destroyed). By
+  // proc's owner.
+  void flush_writes(Proc proc) { judge_buffered(proc); }
   // What the write barrier has buffered on `proc`.
   std::span<const Held> buffered(Proc proc) const {
     const WriteBuffer& buffer = buffers_[static_cast<size_t>(proc)];
@@ -129,9 +134,12 @@ class Collector {
     size_t count = 0;
   };
 
-  void judge_buffered(WriteBuffer& buffer);
+  void judge_buffered(Proc proc);
   void judge_all_buffered();
   void scan(int marker, const Goroutine& goroutine);
+  JobResult do_goroutine_job(int marker, uint32_t goroutine);
+  void job_begins(int marker) { pool_->reading(marker_reader(marker)); }
+  void job_ends(int marker);
   Resolved judge(int marker, const Held& held);
   void mark_heap_roots(int marker, uint32_t share);
   void flush_caches();

@@ -86,6 +86,11 @@ namespace stackdrain {
     "pointers that the write barrier buffered are not looked at before the mark ends", "A3")                          \
   X(kGrowthLimitOnDelta, "growth-limit-on-delta", "5daffee17f",                                                       \
     "the largest stack is compared with what a growth adds, not with what comes of it", "D3")                         \
+  X(kMarkerNotCounted, "marker-not-counted", "-",                                                                     \
+    "a grace does not wait for one of the markers: it never says that it reads", "A2 A3")                             \
+  X(kBufferNotCounted, "buffer-not-counted", "-", "a grace does not wait for pointers in write buffers", "A2 A3")     \
+  X(kGraceOneEarly, "grace-one-early", "-",                                                                           \
+    "what was retired while a grace ran goes with it, and has no grace of its own", "A2 A3")                          \
   X(kLastOutByClaim, "last-out-by-claim", "39380e8e01",                                                               \
     "who takes the last stacks of a drain thinks it is the last one out, while they are still in hand", "F7 C3")      \
   X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read",                            \

@@ -36,10 +36,8 @@ void Goroutine::reset(uint32_t id) {
   sp_ = frame_ = 0;
   clear_roots();
   for (auto& pointer : cached_record_) pointer.store(0, std::memory_order_relaxed);
-  status_.store(GoStatus::kDead, std::memory_order_relaxed);
-  observers_.store(0, std::memory_order_relaxed);
+  claim_.reset();
   scanned_cycle_.store(0, std::memory_order_relaxed);
-  parking_.store(false, std::memory_order_relaxed);
   shrunk_cycle_ = 0;
   id_ = id;
   generation_ = 0;
@@ -136,10 +134,7 @@ bool Goroutine::ret() {
 }
 
 // Takes the goroutine out of everybody's hands for a move. A send that is under way is let finish (D6).
-//
-// Copier and sender each announce themselves and then look for the other (status | observers), so at least one sees the
-// other only if all four accesses are in one total order: sequential consistency, the store-buffering pattern. When the
-// status changes between reading and claiming it is read again, and judged again.
+// When the status changes between reading and claiming it is read again, and judged again.
 bool Goroutine::claim_for_copy(GoStatus& was) {
   for (int tries = 0; tries < kClaimTries; ++tries) {  // not reached by programs: wants a second thread
     if (tries == 0 || !planted(Defect::kStaleStatusCas)) was = status();
@@ -147,10 +142,8 @@ bool Goroutine::claim_for_copy(GoStatus& was) {
     yield_point(Yield::kClaim);
     if (planted(Defect::kControlWordReadTwice)) was = status();
     GoStatus seen = was;
-    if (!status_.compare_exchange_strong(seen, GoStatus::kCopying, std::memory_order_seq_cst)) continue;
-    // The status that was claimed was published after parking_, so an unfinished block() shows here.
-    const bool parking = parking_.load(std::memory_order_acquire);
-    if (!parking && observers_.load(std::memory_order_seq_cst) == 0) return true;
+    if (!claim_.claim(seen)) continue;
+    if (claim_.may_move()) return true;
     set_status(was);
     return false;
   }
@@ -240,7 +233,7 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
 
 void Goroutine::block(WaitKind wait) {
   const bool channel = wait != WaitKind::kSleep;
-  if (!planted(Defect::kParkingFlagLate)) parking_.store(true, std::memory_order_relaxed);
+  if (!planted(Defect::kParkingFlagLate)) claim_.begin_parking();
   const uintptr_t elem =
       planted(Defect::kOnePastTheEnd) ? frame_ + sizeof(uint64_t) : word_at(frame_, FrameWord::kValue);
   if (channel) set_root(RootKind::kElem, elem);
@@ -248,7 +241,7 @@ void Goroutine::block(WaitKind wait) {
   set_root(RootKind::kContext, frame_);
   set_status(GoStatus::kWaiting);
   yield_point(Yield::kPark);
-  parking_.store(false, std::memory_order_release);
+  claim_.parked();
 }
 
 // The wait's SudoG goes back to the cache of records.
@@ -265,34 +258,25 @@ void Goroutine::clear_wait() {
 }
 
 bool Goroutine::wake() {
-  observers_.fetch_add(1, std::memory_order_seq_cst);
-  const bool waiting = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting;
+  const bool waiting = claim_.observe();
   // not reached by programs: the machine wakes only who waits
   if (waiting) wake_observed();
-  observers_.fetch_sub(1, std::memory_order_acq_rel);
+  claim_.leave();
   return waiting;
 }
 
-// Wakes a waiter while the caller observes it: no claim succeeds meanwhile, but one that is about to fail may show as
-// kCopying for a moment, and its copier then restores kWaiting. Hence exchanged, not stored: a store could be undone by
-// that restoring, and the wakeup lost.
+// Wakes a waiter while the caller observes it.
 void Goroutine::wake_observed() {
   const GoStatus seen = status();
   // not reached by programs: a copier beside: wants a second thread
   if (seen != GoStatus::kWaiting && seen != GoStatus::kCopying) return;  // somebody else woke it
   clear_wait();
-  GoStatus was = GoStatus::kWaiting;
-  // not reached by programs: wants a second thread
-  while (!status_.compare_exchange_weak(was, GoStatus::kRunning, std::memory_order_seq_cst)) {
-    if (was != GoStatus::kWaiting && was != GoStatus::kCopying) return;
-    was = GoStatus::kWaiting;
-  }
+  claim_.wake();
 }
 
 bool Goroutine::send(uint64_t value) {
   const uint32_t announced = planted(Defect::kElemYield) ? 0 : 1;
-  observers_.fetch_add(announced, std::memory_order_seq_cst);
-  const bool waiting = status_.load(std::memory_order_seq_cst) == GoStatus::kWaiting;
+  const bool waiting = claim_.observe(announced);
   const uintptr_t elem = waiting || planted(Defect::kPublishBeforeCopy) ? root(RootKind::kElem) : 0;
   if (elem != 0) {
     yield_point(Yield::kSendElem);
@@ -300,7 +284,7 @@ bool Goroutine::send(uint64_t value) {
     // not reached by programs: elem is read of who waits, but for a planted defect
     if (waiting) wake_observed();
   }
-  observers_.fetch_sub(announced, std::memory_order_acq_rel);
+  claim_.leave(announced);
   return elem != 0;
 }
 

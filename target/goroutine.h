@@ -9,7 +9,7 @@
 //     Running or Waiting ──(copier claims)──▶ Copying ──(restored, D5)──▶ what it was
 //
 // A goroutine that blocks counts as Waiting a moment before it is through with it (Go: the park commit); until then
-// `parking_` keeps copiers away (D10). It is set before the status and cleared last.
+// that keeps copiers away (D10). Who may move it when, and by which edges: claim.h.
 //
 // A frame, from its high end (the stack grows down):
 //     [-1] link: address of the caller's link word (the saved base pointer chain), 0 in the oldest frame    pointer
@@ -40,12 +40,10 @@
 #include <string_view>
 
 #include "target/any_pool.h"
+#include "target/claim.h"
 #include "target/stack.h"
 
 namespace stackdrain {
-
-enum class GoStatus : uint8_t { kDead, kRunning, kWaiting, kSyscall, kParking, kCopying };
-inline constexpr std::string_view kGoStatusNames[] = {"dead", "running", "waiting", "syscall", "parking", "copying"};
 
 // Heap records that hold a pointer into the goroutine's own stack.
 enum class RootKind : uint8_t { kElem, kSelectDone, kPanic, kDefer, kContext };
@@ -110,9 +108,10 @@ class Goroutine {
   void push_record(RootKind kind);
   void pop_record(RootKind kind) { set_root(kind, 0); }
   // Between Running/Waiting and Syscall/Parking.
-  void set_status(GoStatus status) { status_.store(status, std::memory_order_release); }
-  // False if this cycle's scan was claimed before.
-  bool claim_scan(uint32_t cycle) { return scanned_cycle_.exchange(cycle, std::memory_order_acq_rel) != cycle; }
+  void set_status(GoStatus status) { claim_.set(status); }
+  // False if this cycle's scan was claimed before. Relaxed: it publishes nothing; who gets it is the only one at it,
+  // and the cycle before ended with the world stopped.
+  bool claim_scan(uint32_t cycle) { return scanned_cycle_.exchange(cycle, std::memory_order_relaxed) != cycle; }
 
   // Of all that was written into it, wherever its stack lies: status, life, size, the frames' words and patterns,
   // records; addresses into the stack as distances from hi. Nobody may run it meanwhile.
@@ -125,7 +124,7 @@ class Goroutine {
   uint32_t scanned_cycle() const { return scanned_cycle_.load(std::memory_order_relaxed); }
   // not reached by programs: explore asks
   uint32_t shrunk_cycle() const { return shrunk_cycle_; }
-  GoStatus status() const { return status_.load(std::memory_order_acquire); }
+  GoStatus status() const { return claim_.status(); }
   bool alive() const { return status() != GoStatus::kDead; }
   Stack stack() const { return stack_; }
   // not reached by programs: tests ask
@@ -167,10 +166,8 @@ class Goroutine {
   uintptr_t frame_ = 0;
   std::array<std::atomic<uintptr_t>, kRootKinds> roots_{};
   std::array<std::atomic<uintptr_t>, kCachedWords> cached_record_{};
-  std::atomic<GoStatus> status_{GoStatus::kDead};
-  std::atomic<uint32_t> observers_{0};  // remote writers between reading elem and their last use of it
+  Claim<StdAtomics> claim_;
   std::atomic<uint32_t> scanned_cycle_{0};
-  std::atomic<bool> parking_{false};  // counts as waiting, and is not through with blocking
   uint32_t shrunk_cycle_ = 0;
   uint32_t id_ = 0;
   uint32_t generation_ = 0;

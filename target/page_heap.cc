@@ -63,7 +63,7 @@ Span* PageHeap::new_descriptor() {
 
 void PageHeap::drop_descriptor(Span* span) {
   span->needs_zero = span->released = false;
-  span->state.store(SpanState::kDead, std::memory_order_release);
+  span->publish(SpanState::kDead);
   span->next = spare_;
   spare_ = span;
 }
@@ -108,8 +108,7 @@ bool PageHeap::grow(uint32_t pages) {
   if (left < pages) return false;
   const uint32_t more = std::min(left, std::max(pages, grow_pages_));
   Span* span = new_descriptor();
-  span->first_page.store(mapped, std::memory_order_relaxed);
-  span->pages.store(more, std::memory_order_relaxed);
+  span->set_range(mapped, more);
   span->needs_zero = false;
   span->released = false;
   mapped_pages_.store(mapped + more, std::memory_order_relaxed);
@@ -125,8 +124,7 @@ void PageHeap::split(Span* span, uint32_t pages) {
   const uint32_t rest_pages = span->page_count() - pages;
   if (rest_pages == 0) return;
   Span* rest = new_descriptor();
-  rest->first_page.store(span->first() + pages, std::memory_order_relaxed);
-  rest->pages.store(rest_pages, std::memory_order_relaxed);
+  rest->set_range(span->first() + pages, rest_pages);
   rest->needs_zero = span->needs_zero;
   rest->released = span->released;
   rest->order = kNoOrder;
@@ -134,8 +132,8 @@ void PageHeap::split(Span* span, uint32_t pages) {
   rest->capacity = rest->out = rest->given_units = 0;
   rest->free_list = 0;
   rest->limit = 0;
-  span->pages.store(pages, std::memory_order_relaxed);
-  rest->state.store(SpanState::kFree, std::memory_order_release);
+  span->set_range(span->first(), pages);
+  rest->publish(SpanState::kFree);
   set_map(rest->first(), rest);
   set_map(rest->first() + rest_pages - 1, rest);
   insert_free(rest);
@@ -146,7 +144,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
   const uint32_t pages = span->page_count();
   const uintptr_t base = base_of(*span);
   const bool stack = use.state == SpanState::kStack;
-  if (planted(Defect::kStatePublishedEarly)) span->state.store(use.state, std::memory_order_release);
+  if (planted(Defect::kStatePublishedEarly)) span->publish(use.state);
   yield_point(Yield::kIssue);
   span->order = use.order;
   span->free_list = 0;
@@ -156,7 +154,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
     span->capacity = stack ? static_cast<uint16_t>(bytes_of(pages) / use.slot_bytes) : uint16_t{0};
     span->limit = stack ? base + size_t{span->capacity} * use.slot_bytes : base + bytes_of(pages);
   }
-  span->generation.store(++generation_, std::memory_order_relaxed);
+  span->set_generation(++generation_);
   if (span->released && !planted(Defect::kOsAttributeAsymmetric)) {
     accounts_.released_bytes -= bytes_of(pages);
     span->released = false;
@@ -170,7 +168,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
   accounts_.stack_spans_taken += stack ? 1 : 0;
   accounts_.peak_stack_bytes = std::max(accounts_.peak_stack_bytes, accounts_.stack_bytes);
   if (!stack) asan_unpoison(base, bytes_of(pages));
-  span->state.store(use.state, std::memory_order_release);
+  span->publish(use.state);
 }
 
 Span* PageHeap::allocate(uint32_t pages, SpanUse use) {
@@ -212,9 +210,8 @@ void PageHeap::merge_and_list(Span* span) {
     // not reached by programs: every mapped page at an edge has a span
     if (right != arena_.spans() && right->current() == SpanState::kFree) absorb(right);
   }
-  span->first_page.store(first, std::memory_order_relaxed);
-  span->pages.store(pages, std::memory_order_relaxed);
-  span->state.store(SpanState::kFree, std::memory_order_release);
+  span->set_range(first, pages);
+  span->publish(SpanState::kFree);
   set_map(first, span);
   set_map(first + pages - 1, span);
   insert_free(span);
@@ -244,9 +241,6 @@ void PageHeap::free(Span* span) {
   if (planted(Defect::kMergedSizeAccounted)) account -= bytes_of(span->page_count()) - bytes;
 }
 
-// The range is written as (first, pages) and read as (pages, first): a reader in between sees the upper half's first
-// page with the whole's count, which only reaches beyond what it asks about; never the whole's first page with the
-// half's count, which would leave its page out.
 void PageHeap::free_lower_half(Span* span) {
   MutexLock lock(mutex_);
   yield_point(Yield::kHeapLock);
@@ -254,13 +248,11 @@ void PageHeap::free_lower_half(Span* span) {
   const uint32_t first = span->first();
   const uint32_t half = span->page_count() / 2;
   Span* lower = new_descriptor();
-  lower->first_page.store(first, std::memory_order_relaxed);
-  lower->pages.store(half, std::memory_order_relaxed);
+  lower->set_range(first, half);
   lower->needs_zero = true;
   lower->released = false;
   clear_metadata(*lower);
-  span->first_page.store(first + half, std::memory_order_release);
-  span->pages.store(half, std::memory_order_release);
+  span->narrow(first + half, half);
   span->slot_bytes = static_cast<uint32_t>(bytes_of(half));
   asan_poison(base_of(*lower), bytes_of(half));
   accounts_.stack_bytes -= bytes_of(half);
@@ -335,15 +327,14 @@ Span* PageHeap::span_of(uintptr_t address) const {
   const uint32_t index = arena_.page_map()[page].load(std::memory_order_acquire);
   if (index == 0) return nullptr;
   Span* span = arena_.spans() + index;
-  const uint32_t pages = span->pages.load(std::memory_order_acquire);  // before first(): see free_lower_half
-  return page - span->first() < pages ? span : nullptr;
+  return span->covers(page) ? span : nullptr;
 }
 
 Location PageHeap::locate(uintptr_t address) const {
   const Span* span = span_of(address);
   if (span == nullptr) return {};
   const SpanState state = span->current();  // first: it was published after the rest (A8)
-  return {state, span->generation.load(std::memory_order_relaxed), base_of(*span), span->page_count()};
+  return {state, span->current_generation(), base_of(*span), span->page_count()};
 }
 
 HeapAccounts PageHeap::accounts() const {
@@ -356,7 +347,7 @@ SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
   view.base = base;
   view.pages = span.page_count();
   view.state = span.current();
-  view.generation = span.generation.load(std::memory_order_relaxed);
+  view.generation = span.current_generation();
   view.order = span.order;
   view.list = span.list;
   view.slot_bytes = span.slot_bytes;

@@ -145,11 +145,11 @@ inline void PageHeap::clear_metadata(Span& span) {
   span.slot_bytes = 0;
   span.capacity = span.out = span.given_units = 0;
   if (!planted(Defect::kStaleSpanLimit)) span.limit = 0;
-  span.generation.store(0, std::memory_order_relaxed);
+  span.set_generation(0);
 }
 
 inline void PageHeap::end_run(FreeRuns& runs) {
-  if (runs.last != nullptr) runs.last->pages.store(runs.end - runs.last->first(), std::memory_order_relaxed);
+  if (runs.last != nullptr) runs.last->set_range(runs.last->first(), runs.end - runs.last->first());
 }
 
 // What withdraw and drop_descriptor do, with the accounts left to free_runs. A run's own descriptor is Dead until it is
@@ -161,7 +161,7 @@ inline void PageHeap::collect(Span* span, FreeRuns& runs) const {
   asan_poison(base_of(*span), size_t{pages} << kPageShift);
   runs.pages += pages;
   ++runs.spans;
-  span->state.store(SpanState::kDead, std::memory_order_release);
+  span->publish(SpanState::kDead);
   clear_metadata(*span);
   if (runs.last != nullptr && runs.end == first) {
     span->needs_zero = span->released = false;

@@ -7,41 +7,33 @@
 //     └──────── merged into a neighbour ───────▶ Dead (descriptor goes back to the descriptor list)
 //
 // Never Stack <-> InUse. All fields belong to the page heap's lock, except what a small-stack span's order lock owns
-// while it is in state Stack: free_list, given_units, out, and its place on the order's list. state, first_page, pages
-// and generation are also read without a lock by RESOLVE: they are written before the state is published with release
-// (A8), and locate() reads the state with acquire.
+// while it is in state Stack: free_list, given_units, out, and its place on the order's list. What RESOLVE reads
+// without a lock is in span_words.h.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include "target/any_pool.h"
 #include "target/base.h"
+#include "target/span_words.h"
 
 namespace stackdrain {
 
-struct alignas(64) Span {
+struct alignas(64) Span : SpanWords<StdAtomics> {
   Span* next = nullptr;  // on the list named by `list`
   Span* prev = nullptr;
   uintptr_t free_list = 0;  // first free slot; links lie in the slots' first words
   uintptr_t limit = 0;      // end of the last slot
-  std::atomic<uint32_t> first_page{0};
-  std::atomic<uint32_t> pages{0};
-  std::atomic<uint32_t> generation{0};
   uint32_t slot_bytes = 0;
   uint16_t capacity = 0;
   uint16_t out = 0;          // slots that are not free
   uint16_t given_units = 0;  // free slots that are on no free_list: bit n is the slot at n * kMinStackBytes
-  std::atomic<SpanState> state{SpanState::kDead};
   uint8_t order = kNoOrder;
   SpanList list = SpanList::kNone;
   bool needs_zero = false;
   bool released = false;  // the memory was given back to the system; it reads as zero
 
-  uint32_t first() const { return first_page.load(std::memory_order_relaxed); }
-  uint32_t page_count() const { return pages.load(std::memory_order_relaxed); }
   bool has_free_slot() const { return free_list != 0 || given_units != 0; }
-  SpanState current() const { return state.load(std::memory_order_acquire); }
 };
 static_assert(sizeof(Span) == 64 || sizeof(Span) == 128);
 

@@ -74,6 +74,11 @@ constexpr PolicyRow kPolicies[] = {
                 .pause_work_per_stack = 1,
                 .pools_as_go = true},
      .make = make_in_place},
+    {.name = "quiescent",
+     .summary = "a queue, until each marker from before was quiescent: microseconds, freed while the mark runs",
+     .origin = "ours (QSBR)",
+     .claims = {.concurrent_mark = true, .defers_shrunk = true, .frees_after_grace = true, .pools_as_go = true},
+     .make = make_quiescent},
 };
 
 // Both tables as one.

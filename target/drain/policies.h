@@ -14,10 +14,13 @@ namespace stackdrain {
 
 // What a policy promises; the checker holds it to this, and the harnesses run what it claims to survive.
 struct PolicyClaims {
-  bool sound = true;               // false: known-bad control; a harness must find its bug
-  bool concurrent_mark = false;    // sound while mutators run during mark
-  bool strong_a2 = false;          // no span at all leaves Stack during mark (else only those with a shrunk stack)
-  bool defers_shrunk = false;      // a shrunk stack is queued, not freed, while a mark runs (C1)
+  bool sound = true;             // false: known-bad control; a harness must find its bug
+  bool concurrent_mark = false;  // sound while mutators run during mark
+  bool strong_a2 = false;        // no span at all leaves Stack during mark (else only those with a shrunk stack)
+  bool defers_shrunk = false;    // a shrunk stack is queued, not freed, while a mark runs (C1)
+  // ... and is freed, in mark too, not before every reader from before the retire was quiescent (in the place of A2),
+  // and at the latest two such graces after it (C7).
+  bool frees_after_grace = false;
   bool empties_in_pause = false;   // nothing is deferred any more when end_mark returns
   bool keeps_empty_spans = false;  // empty spans stay Stack until the drain (A4)
   bool shrinks_in_place = false;   // a shrink need not be a copy

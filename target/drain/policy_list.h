@@ -16,5 +16,6 @@ std::unique_ptr<AnyPool> make_span_after_restart(Arena& arena);
 std::unique_ptr<AnyPool> make_sorted_batch(Arena& arena);
 std::unique_ptr<AnyPool> make_bitmap(Arena& arena);
 std::unique_ptr<AnyPool> make_in_place(Arena& arena);
+std::unique_ptr<AnyPool> make_quiescent(Arena& arena);
 
 }  // namespace stackdrain
