@@ -97,6 +97,7 @@ class Collector {
   // The write barrier: a mutator on `proc` wrote the record. Does nothing unless it runs during a mark. By proc's
   // owner.
   void note_write(Proc proc, uint32_t goroutine, RootKind kind);
+  static constexpr size_t kBufferedWrites = 8;  // at most, on each processor
   // What the write barrier has buffered on `proc`.
   std::span<const Held> buffered(Proc proc) const {
     const WriteBuffer& buffer = buffers_[static_cast<size_t>(proc)];
@@ -120,7 +121,6 @@ class Collector {
   bool jobs_left() const { return next_job_.load(std::memory_order_relaxed) < kFixedJobs + goroutines_.size(); }
 
  private:
-  static constexpr size_t kBufferedWrites = 8;
   struct WriteBuffer {
     std::array<Held, kBufferedWrites> pointers;
     size_t count = 0;
