@@ -440,10 +440,6 @@ bool Checker::check_span_view(const SpanView& view) {
   if (is_free && asan_enabled && !(asan_is_poisoned(view.base) && asan_is_poisoned(end - 1))) {
     return report(Invariant::kF5, "the Free span at +0x%" PRIxPTR " is not poisoned", offset(view.base));
   }
-  if (is_free != (view.generation == 0)) {
-    return report(Invariant::kA8, "the %s span at +0x%" PRIxPTR " has generation %u", name_of(view.state),
-                  offset(view.base), view.generation);
-  }
   const bool right_limit = view.limit == (view.state == SpanState::kFree ? 0 : end);
   if (view.has_free_list || view.out != 0 || view.capacity != 0 || view.order != kNoOrder || !right_limit) {
     return report(Invariant::kA7,
@@ -452,6 +448,10 @@ bool Checker::check_span_view(const SpanView& view) {
                   "limit +0x%" PRIxPTR,
                   name_of(view.state), offset(view.base), view.order, view.capacity, view.out,
                   view.has_free_list ? "set" : "empty", offset(view.limit));
+  }
+  if (is_free != (view.generation == 0)) {
+    return report(Invariant::kA8, "the %s span at +0x%" PRIxPTR " has generation %u", name_of(view.state),
+                  offset(view.base), view.generation);
   }
   return true;
 }
