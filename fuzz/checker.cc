@@ -283,7 +283,7 @@ bool Checker::check_frame(const ModelGoroutine& expected, uint32_t id, size_t fr
   };
   if (differs(FrameWord::kLink, caller, "link") || differs(FrameWord::kSize, expected.frame_bytes[frame], "size") ||
       differs(FrameWord::kSlot, caller != 0 ? caller : link, "slot") ||
-      differs(FrameWord::kValue, expected.values[frame], "value")) {
+      differs(FrameWord::kValue, expected.values[frame], "value") || differs(FrameWord::kSelectDone, 0, "selectdone")) {
     return false;
   }
   const uintptr_t low = hi - high - expected.frame_bytes[frame];
@@ -439,6 +439,10 @@ bool Checker::finish_walk() {
 bool Checker::check_span_view(const SpanView& view) {
   if (view.state == SpanState::kStack) return check_stack_span(view);
   const uintptr_t end = view.base + (uintptr_t{view.pages} << kPageShift);
+  const bool is_free = view.state == SpanState::kFree;
+  if (is_free && asan_enabled && !(asan_is_poisoned(view.base) && asan_is_poisoned(end - 1))) {
+    return report(Invariant::kF5, "the Free span at +0x%" PRIxPTR " is not poisoned", offset(view.base));
+  }
   const bool right_limit = view.limit == (view.state == SpanState::kFree ? 0 : end);
   if (view.has_free_list || view.out != 0 || view.capacity != 0 || view.order != kNoOrder || !right_limit) {
     return report(Invariant::kA7,
@@ -447,6 +451,10 @@ bool Checker::check_span_view(const SpanView& view) {
                   "limit +0x%" PRIxPTR,
                   name_of(view.state), offset(view.base), view.order, view.capacity, view.out,
                   view.has_free_list ? "set" : "empty", offset(view.limit));
+  }
+  if (is_free != (view.generation == 0)) {
+    return report(Invariant::kA8, "the %s span at +0x%" PRIxPTR " has generation %u", name_of(view.state),
+                  offset(view.base), view.generation);
   }
   return true;
 }

@@ -304,9 +304,16 @@ void Machine::note_write(uint32_t g, RootKind kind) {
     call(verdict_.site, "collector.note_write(%d, %u, RootKind::%s);", proc_, g,
          kRecordNames[static_cast<size_t>(kind)]);
   }
-  if (marking() && collector_.kind().concurrent && goroutine(g).root(kind) != 0) ++model_.pointers;
+  const bool buffers = marking() && collector_.kind().concurrent && goroutine(g).root(kind) != 0;
+  const size_t before = collector_.buffered(proc_).size();
+  if (buffers) ++model_.pointers;
   collector_.note_write(proc_, g, kind);
   note_buffer(proc_);
+  const size_t after = collector_.buffered(proc_).size();
+  const size_t full = Collector::kBufferedWrites;
+  if (after == (!buffers ? before : before == full ? 1 : before + 1)) return;
+  checker_.report(Invariant::kA3, "the write buffer of p%d held %zu pointers and, %s, %zu", proc_, before,
+                  buffers ? "one more being written" : "no mark asking for it", after);
 }
 
 bool Machine::mutators_run() const {
@@ -957,6 +964,10 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
                       owner.parking ? "it parked" : kGoStatusNames[static_cast<size_t>(claim_.from)].data());
     }
     owner.shrunk_cycle = collector_.cycle();
+    if (goroutine(g).shrunk_cycle() != owner.shrunk_cycle) {
+      checker_.report(Invariant::kD9, "g%u was halved in cycle %u and takes it for cycle %u", g, owner.shrunk_cycle,
+                      goroutine(g).shrunk_cycle());
+    }
     if (fresh.hi == old.stack.hi) {  // where it is: nothing was given up that anybody could point into
       owner.stack = fresh;
       model_.live_bytes -= fresh.bytes();
@@ -965,8 +976,11 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
       expect_move(g, old, RetireWhy::kShrunk, kNoProc);
     }
   } else if (movable && !nested_ && bytes > kMinStackBytes && counted < bytes / 4) {
-    if (job.shrink == ShrinkResult::kInUse) {
+    if (job.shrink == ShrinkResult::kInUse || job.shrink == ShrinkResult::kMinimum) {
       checker_.report(Invariant::kD3, "g%u was not shrunk: %zu of %zu bytes counted as used", g, counted, bytes);
+    } else if (job.shrink == ShrinkResult::kAlready && owner.shrunk_cycle != collector_.cycle()) {
+      checker_.report(Invariant::kD9, "g%u is said to have been halved in cycle %u, and was not", g,
+                      collector_.cycle());
     } else if (job.shrink == ShrinkResult::kRefused && !checker_.overlap() && model_.deferred.count == 0) {
       // While stacks wait a policy may put a shrink off; differential runs would see that.
       checker_.report(Invariant::kD5, "g%u is %s and nobody is at it, but it was not let move", g,

@@ -1,6 +1,9 @@
 // Looks for anything wrong with a pool that was changed: replays programs under every sound policy, then fuzzes them.
 //
-//   mutant_runner SECONDS PROGRAM.ops…
+//   mutant_runner SECONDS PROGRAM.ops… INPUT.bin…
+//
+// Each program is also left in its middle, as a violation leaves it, before it is run: nothing of that may be there
+// when the next begins. The inputs are page_heap_fuzzer's, which is linked in and aborts at what it finds.
 //
 // Exit code 0: nothing was seen; 1: an invariant, told on standard output ("corpus A4" or "fuzz A4"); anything else is
 // the pool's own assertion, a sanitizer or a signal. All programs given must pass on a pool that is as it should be.
@@ -20,6 +23,9 @@
 #include "fuzz/differential.h"
 #include "fuzz/machine.h"
 #include "fuzz/mutator.h"
+#include "fuzz/stepper.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);  // of page_heap_fuzzer
 
 namespace stackdrain {
 namespace {
@@ -48,6 +54,10 @@ class Runner {
   void load(const std::string& path) {
     std::ifstream file(path);
     const std::string text{std::istreambuf_iterator<char>(file), {}};
+    if (path.ends_with(".bin")) {
+      inputs_.emplace_back(text.begin(), text.end());
+      return;
+    }
     Bytes bytes;
     if (!file.good() || parse_text(text, bytes).has_value()) {
       std::fprintf(stderr, "%s: is no program; see ./stackdrain ops check\n", path.c_str());
@@ -58,9 +68,12 @@ class Runner {
 
   void replay() {
     machine_.walk_always(true);
+    for (const Bytes& input : inputs_) run_page_heap(input);
     for (const Bytes& program : programs_) {
       for (const PolicyRow& policy : policies()) {
-        if (policy.claims.sound) check("corpus", program, policy);
+        if (!policy.claims.sound) continue;
+        leave_in_the_middle(program, policy);
+        check("corpus", program, policy);
       }
       check_differential("corpus", program);
     }
@@ -74,7 +87,9 @@ class Runner {
       const size_t size = std::min(program.size(), kMaxBytes);
       program.resize(kMaxBytes);
       program.resize(mutate_program(program.data(), size, kMaxBytes, turn, nullptr));
+      if (turn % 8 == 0) run_page_heap(mutated_input(turn));
       const PolicyRow& policy = policies()[turn % policies().size()];
+      if (turn % 32 == 1) leave_in_the_middle(program, policy);
       if (policy.claims.sound) {
         counters_.fill(0);
         check("fuzz", program, policy);
@@ -86,6 +101,32 @@ class Runner {
   }
 
  private:
+  static void run_page_heap(const Bytes& input) {
+    wind_up();
+    LLVMFuzzerTestOneInput(input.data(), input.size());
+  }
+  // One of the inputs, with some of its bytes changed and some of its operations put in again.
+  Bytes mutated_input(uint32_t turn) {
+    Bytes input = inputs_[turn / 8 % inputs_.size()];
+    uint32_t random = turn;
+    const auto next = [&random] { return random = random * 1664525u + 1013904223u, random >> 8; };
+    for (uint32_t i = next() % 16; i > 0 && !input.empty(); --i)
+      input[next() % input.size()] = static_cast<uint8_t>(next());
+    for (uint32_t i = next() % 64; i > 0; --i) input.push_back(static_cast<uint8_t>(next()));
+    return input;
+  }
+  void leave_in_the_middle(const Bytes& program, const PolicyRow& policy) {
+    wind_up();
+    const ProgramView view(program.data(), program.size());
+    if (view.size() == 0) return;
+    const size_t first = view[0].op() == Op::kWorld ? 1 : 0;
+    std::vector<Operation> half;
+    for (size_t i = first; i < std::min(view.size() / 2 + 1, Stepper::kMaxLength - 1); ++i) half.push_back(view[i]);
+    Stepper stepper(machine_, kGoroutines);
+    stepper.begin(policy, first == 1 ? view[0] : Operation{static_cast<uint8_t>(Op::kWorld), 0});
+    if (stepper.failed()) found("fresh", stepper.violation().invariant);
+    stepper.replay(half);
+  }
   [[noreturn]] static void found(const char* where, Invariant invariant) {
     std::printf("%s %s\n", where, id_of(invariant).data());
     std::fflush(stdout);
@@ -113,6 +154,7 @@ class Runner {
   Machine machine_;
   Differential differential_{machine_};
   std::vector<Bytes> programs_;
+  std::vector<Bytes> inputs_;
   std::array<uint8_t, kStateCounters> counters_{};
   std::array<uint8_t, kStateCounters> seen_{};
 };
@@ -122,7 +164,7 @@ class Runner {
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "mutant_runner SECONDS PROGRAM.ops...\n");
+    std::fprintf(stderr, "mutant_runner SECONDS PROGRAM.ops... INPUT.bin...\n");
     return 2;
   }
   stackdrain::on_check_failure = +[] { std::_Exit(3); };

@@ -1,7 +1,8 @@
 """The oracle's mutation score: small changes to target, one at a time; who notices?
 
 Each mutant is one changed source file, compiled with ASan and linked before the libraries that hold the rest, and given to
-mutant_runner: every program of the corpus under every sound policy and against each other, then some seconds of fuzzing.
+mutant_runner: every program of the corpus under every sound policy and against each other, and page_heap_fuzzer's inputs;
+then some seconds of fuzzing.
 A mutant is killed by an invariant, by the pool's own assertion, by a sanitizer, a signal or a loop that does not end.
 
 What is not mutated: declarations, assertions, planted defects and yield points (they are checks, or compiled out), and
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ARGUED = ROOT / "fuzz/mutants.csv"
+ANY = "any"  # the argument holds whatever is changed in that line
 
 # What one change is: a name, what it is made of, what it becomes. Of each match on a line one mutant is made.
 SWAPS = [
@@ -44,8 +46,12 @@ STATEMENT = re.compile(r"^\s+(?!\s)(?!return|if|for|while|else|case|break|contin
                        r"|MutexLock|[A-Z]\w*[&*]? \w+[ ;={(]|uint\w+_t \w|size_t \w|bool \w|int \w|std::\w+(<[^>]*>)? \w+[ ;=])"
                        r"[^{}]*;\s*(//.*)?$")
 SKIPPED = re.compile(r"^\s*(//|#|static_assert|template|STACKDRAIN_CHECK|constexpr|inline constexpr)|planted\(|yield_point\(|yield_and"
-                     r"|tell_drain|_locks_|locks_taken|count_locks|asan_enabled|memory_order|MutexLock|SD_|operator=|= default|peak_"
+                     r"|tell_drain|_locks_|locks_taken|count_locks|asan_enabled|memory_order|MutexLock|SD_|operator=|= default"
                      r"|madvise|= delete|\block_all|lock\(\)|hidden|walk|Visitor|fault\(")
+
+
+# A function that tells a walk, or the block of a planted defect: up to its closing brace.
+LEFT_OUT = re.compile(r"(  )?\w.*\b(walk\w*|tell_hidden|view_of|digest)\(.*\{$|.*planted\(.*\) \{$")
 
 
 class Mutant(NamedTuple):
@@ -88,13 +94,14 @@ def all_mutants():
     made = []
     for path in sources():
         lines = path.read_text(encoding="utf-8").splitlines()
-        open_statement = watching = False
+        open_statement, left_out = False, None
         for number, line in enumerate(lines, 1):
-            if re.match(r"(  )?\w.*\b(walk\w*|tell_hidden|view_of|digest)\(.*\{$", line):
-                watching = True
-            elif re.match(r"(  )?\}", line):
-                watching = False
-            if watching:
+            indent = len(line) - len(line.lstrip())
+            if left_out is None and LEFT_OUT.match(line):
+                left_out = indent
+            elif left_out is not None and line.lstrip().startswith("}") and indent <= left_out:
+                left_out = None
+            if left_out is not None:
                 continue
             # A statement over several lines is left whole: deleting its end would change its meaning, not remove it.
             mutants = mutants_of_line(str(path.relative_to(ROOT)), number, line)
@@ -113,11 +120,11 @@ class Build(NamedTuple):
 
 
 # A mutant is compiled once and runs for a moment: optimising it would take longer than that.
-FLAGS = ["-std=c++20", "-O0", "-fsanitize=address", "-DSTACKDRAIN_YIELDS=1", "-DSTACKDRAIN_DEFECTS=1", "-w"]
+FLAGS = ["-std=c++20", "-O0", "-fsanitize=address", "-DSTACKDRAIN_YIELDS=1", "-DSTACKDRAIN_DEFECTS=1", "-D_GLIBCXX_ASSERTIONS", "-w"]
 
 
 def link(build, objects, out):
-    libraries = [build.libraries / name for name in ("fuzz/libstackdrain_machine.a", "fuzz/libstackdrain_program.a",
+    libraries = [build.libraries / name for name in ("fuzz/libstackdrain_explore.a", "fuzz/libstackdrain_machine.a", "fuzz/libstackdrain_program.a",
                                                      "target/libstackdrain_target.a")]
     return subprocess.run(["clang++-19", "-fuse-ld=lld", "-fsanitize=address", "-fsanitize=undefined", *objects, *libraries, *libraries,
                            "-lpthread", "-o", out], capture_output=True, text=True, check=False)
@@ -149,7 +156,7 @@ def fate(build, runner, mutant):
         one, program = Path(folder) / "mutant.o", Path(folder) / "mutant"
         if compile_one(changed, one, "-include-pch", build.headers).returncode != 0:
             return "not compiled"
-        linked = link(build, [runner, one], program)
+        linked = link(build, [*runner, one], program)
         if linked.returncode != 0:
             raise RuntimeError(f"{mutant.name()} does not link: {linked.stderr}")
         return killed_by(build, program)
@@ -167,13 +174,16 @@ def killed_by(build, program):
     said = ran.stdout.decode(errors="replace").split()
     if ran.returncode == 1 and len(said) == 2:
         return " ".join(said)
+    by_itself = re.search(rb"page_heap_fuzzer: violates (\w+)", ran.stderr)
+    if by_itself:
+        return f"page heap {by_itself[1].decode()}"
     if ran.returncode in CLOCK:
         return "no end"
     return "assertion" if ran.returncode == 3 else "sanitizer or signal"
 
 
 def argued():
-    """(file, source text, change) -> why nobody can tell."""
+    """(file, source text, change or ANY) -> why nobody can tell."""
     if not ARGUED.exists():
         return {}
     with open(ARGUED, newline="", encoding="utf-8") as file:
@@ -183,12 +193,14 @@ def argued():
 def run(libraries, seconds, programs, chosen, jobs, progress):
     """Each chosen mutant's fate, in order; a folder's worth of objects is made and thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        runner = Path(folder) / "runner.o"
-        if compile_one(ROOT / "fuzz/mutant_runner.cc", runner).returncode != 0:
-            raise RuntimeError("mutant_runner.cc does not compile")
+        runner = [Path(folder) / f"{name}.o" for name in ("mutant_runner", "page_heap_fuzzer", "harness")]
+        for one in runner:
+            compiled = compile_one(ROOT / "fuzz" / f"{one.stem}.cc", one, "-O1")
+            if compiled.returncode != 0:
+                raise RuntimeError(f"{one.stem}.cc does not compile: {compiled.stderr}")
         build = Build(Path(libraries), seconds, [str(program) for program in programs], precompile(folder))
         original = Path(folder) / "original"
-        linked = link(build, [runner], original)
+        linked = link(build, runner, original)
         if linked.returncode != 0:
             raise RuntimeError(f"the runner does not link: {linked.stderr}")
         verdict = killed_by(build._replace(seconds=1), original)
@@ -215,8 +227,8 @@ def summary(rows):
     """(lines to print, score): what killed how many, and who survived."""
     reasons = argued()
     made = [(mutant, what) for mutant, what in rows if what != "not compiled"]
-    equivalent = [mutant for mutant, what in made if what == "survived" and _key(mutant) in reasons]
-    survived = [mutant for mutant, what in made if what == "survived" and _key(mutant) not in reasons]
+    equivalent = [mutant for mutant, what in made if what == "survived" and _is_argued(mutant, reasons)]
+    survived = [mutant for mutant, what in made if what == "survived" and not _is_argued(mutant, reasons)]
     killed = len(made) - len(equivalent) - len(survived)
     score = killed / max(1, len(made) - len(equivalent))
     by = {}
@@ -233,3 +245,7 @@ def summary(rows):
 
 def _key(mutant):
     return (mutant.file, mutant.before, mutant.what)
+
+
+def _is_argued(mutant, reasons):
+    return _key(mutant) in reasons or (mutant.file, mutant.before, ANY) in reasons

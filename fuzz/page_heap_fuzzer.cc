@@ -6,8 +6,9 @@
 //
 // After every operation: A6 (the walk's tiles are the model's: live spans, and Free runs as long as they can be), E1
 // (accounts are sums over the model), and of an allocation that it is the start of a smallest run that holds it, that
-// nothing is refused that fits, A7 (metadata) and A9 (memory that doesn't say it needs zeroing is zero). A finding
-// names the invariant, the operation's index and both sides, and aborts. STACKDRAIN_DEFECT plants a defect.
+// nothing is refused that fits, A7 (metadata) and A9 (memory that doesn't say it needs zeroing is zero; memory that was
+// never issued doesn't say so). A finding names the invariant, the operation's index and both sides, and aborts.
+// STACKDRAIN_DEFECT plants a defect.
 #include <algorithm>
 #include <array>
 #include <cinttypes>
@@ -22,7 +23,8 @@
 namespace stackdrain {
 namespace {
 
-constexpr uint32_t kPages = 640;  // several runs beyond the heap's exact lists, which end at 127 pages
+constexpr uint32_t kPages = 640;      // several runs beyond the heap's exact lists, which end at 127 pages
+constexpr uint32_t kByAddress = 128;  // runs of so many pages are chosen by size, then by address; shorter ones by age
 constexpr size_t kMaxLive = 64;
 constexpr size_t kMaxOperations = 1024;  // an input's length is bounded here, whatever the engine's limit
 
@@ -60,6 +62,7 @@ class PageHeapRun final : private WalkVisitor {
     chunk_pages_ = uint32_t{1} + chunk % 64;
     heap_.reset(limit_, chunk_pages_ * kPageBytes);
     owner_.fill(0);
+    written_.fill(false);
     live_count_ = 0;
     mapped_ = 0;
     generation_ = 0;
@@ -119,7 +122,17 @@ class PageHeapRun final : private WalkVisitor {
   bool map_more(uint32_t pages) {
     if (limit_ - mapped_ < pages) return false;
     mapped_ += std::min(limit_ - mapped_, std::max(pages, chunk_pages_));
+    merge_written(mapped_ - 1);
     return true;
+  }
+
+  // A Free span needs zeroing as a whole if any of what was merged into it did.
+  void merge_written(uint32_t page) {
+    uint32_t first = page;
+    while (first > 0 && owner_[first - 1] == 0) --first;
+    const Run run = run_at(first);
+    const auto begin = written_.begin() + run.first;
+    if (std::find(begin, begin + run.pages, true) != begin + run.pages) std::fill_n(begin, run.pages, true);
   }
 
   void allocate(uint32_t pages, SpanUse use) {
@@ -130,6 +143,7 @@ class PageHeapRun final : private WalkVisitor {
     expect(span != nullptr, best.pages != 0, "A6", "an allocation is answered");
     if (span == nullptr) return;
     expect(run_at(span->first()).pages, best.pages, "A6", "pages of the run it was cut from");
+    if (best.pages >= kByAddress) expect(span->first(), best.first, "A6", "first page of the lowest of the best runs");
     expect(span->first() == 0 || owner_[span->first() - 1] != 0, true, "A6", "it is cut from the run's start");
     expect(span->page_count(), pages, "A7", "pages of the new span");
     check_issued(*span, use);
@@ -163,6 +177,8 @@ class PageHeapRun final : private WalkVisitor {
     LiveSpan& victim = live_[argument % live_count_];
     heap_.free(victim.span);
     std::fill_n(owner_.begin() + victim.first, victim.pages, uint8_t{0});
+    std::fill_n(written_.begin() + victim.first, victim.pages, true);
+    merge_written(victim.first);
     (victim.use.state == SpanState::kStack ? stack_bytes_ : heap_bytes_) -= victim.pages * kPageBytes;
     const size_t last = --live_count_;
     if (&victim != &live_[last]) own(static_cast<size_t>(&victim - live_.data()), live_[last]);
@@ -189,6 +205,7 @@ class PageHeapRun final : private WalkVisitor {
     heap_.release_idle();
     expect(heap_.accounts().released_bytes, mapped_ * kPageBytes - stack_bytes_ - heap_bytes_, "E5",
            "bytes given back to the system");
+    for (uint32_t page = 0; page < mapped_; ++page) written_[page] = written_[page] && owner_[page] != 0;
   }
 
   void locate(uint32_t argument) {
@@ -217,6 +234,7 @@ class PageHeapRun final : private WalkVisitor {
     expect(arena_.page_of(view.base), next_page_, "A6", "first page of a span");
     if (view.state == SpanState::kFree) {
       expect(view.pages, run_at(next_page_).pages, "A6", "pages of a Free span, merged with its neighbours");
+      expect(view.needs_zero, written_[next_page_], "A9", "a Free span needs zeroing");
     } else {
       const LiveSpan* owner = owner_of(next_page_);
       expect(owner != nullptr && owner->first == next_page_, true, "A6",
@@ -245,6 +263,7 @@ class PageHeapRun final : private WalkVisitor {
   Arena arena_;
   PageHeap heap_;
   std::array<uint8_t, kPages> owner_{};  // of a page: index of its live span + 1; 0: none
+  std::array<bool, kPages> written_{};   // of a page: it may be other than zero since it was mapped or given back
   std::array<LiveSpan, kMaxLive> live_{};
   size_t live_count_ = 0;
   size_t index_ = 0;

@@ -139,7 +139,7 @@ enum class WalkFault : uint8_t {
   kFreeList,     // a slot list leaves its span, is misaligned, cyclic or of the wrong length (B3)
   kCacheSize,    // a cache's byte count is not its length times the slot (B4)
   kDeferred,     // the deferred set is cyclic, or its count or bytes are wrong (C2)
-  kDescriptor,   // a descriptor changed after it was merged away (F6)
+  kDescriptor,   // a descriptor changed after it was merged away, or was lost (F6)
 };
 inline constexpr std::string_view kWalkFaultNames[] = {"spans do not tile the arena",
                                                        "a page maps to the wrong span",
@@ -149,7 +149,7 @@ inline constexpr std::string_view kWalkFaultNames[] = {"spans do not tile the ar
                                                        "a slot list is damaged",
                                                        "a cache's size is not its length times the slot",
                                                        "the deferred set is damaged",
-                                                       "a descriptor changed after it was merged away"};
+                                                       "a descriptor changed after it was merged away, or was lost"};
 
 // Receives a walk: all spans in address order, then every slot that is not live, then faults as they are met. A walk
 // ends in bounded steps however damaged the pool is.

@@ -102,6 +102,7 @@ class Collector {
   // Judges what the write barrier has buffered on `proc`, which goes away (Go: wbBufFlush when a P is destroyed). By
   // proc's owner.
   void flush_writes(Proc proc) { judge_buffered(proc); }
+  static constexpr size_t kBufferedWrites = 8;  // at most, on each processor
   // What the write barrier has buffered on `proc`.
   std::span<const Held> buffered(Proc proc) const {
     const WriteBuffer& buffer = buffers_[static_cast<size_t>(proc)];
@@ -128,7 +129,6 @@ class Collector {
   bool jobs_left() const { return next_job_.load(std::memory_order_relaxed) < kFixedJobs + goroutines_.size(); }
 
  private:
-  static constexpr size_t kBufferedWrites = 8;
   struct WriteBuffer {
     std::array<Held, kBufferedWrites> pointers;
     size_t count = 0;

@@ -376,6 +376,7 @@ void PageHeap::walk_map(const Span& span, WalkVisitor& visitor) const {
 void PageHeap::walk(WalkVisitor& visitor) const {
   MutexLock lock(mutex_);
   uint32_t page = 0;
+  uint32_t spans = 0;
   uint32_t free_spans = 0;
   while (page < mapped_pages_) {
     const uint32_t index = arena_.page_map()[page].load(std::memory_order_relaxed);
@@ -387,13 +388,14 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     }
     // not reached by programs: only a damaged pool is so
     if (span.current() == SpanState::kDead) visitor.fault(WalkFault::kDeadReached, arena_.address_of(page));
+    ++spans;
     free_spans += span.current() == SpanState::kFree ? 1 : 0;
     visitor.span(view_of(span, arena_.address_of(page)));
     walk_map(span, visitor);
     page += span.page_count();
   }
   walk_free_lists(visitor, free_spans);
-  walk_spare(visitor);
+  walk_spare(visitor, spans);
   // not reached by programs: explore alone asks
   if (visitor.wants_hidden()) tell_hidden(visitor);
 }
@@ -421,7 +423,8 @@ void PageHeap::tell_hidden(WalkVisitor& visitor) const {
   }
 }
 
-void PageHeap::walk_spare(WalkVisitor& visitor) const {
+// `spans`: how many descriptors are in use; the others are spare, and none is lost.
+void PageHeap::walk_spare(WalkVisitor& visitor, uint32_t spans) const {
   uint32_t steps = 0;
   for (const Span* span = spare_; span != nullptr; span = span->next) {
     // not reached by programs: only a damaged pool is so
@@ -433,6 +436,8 @@ void PageHeap::walk_spare(WalkVisitor& visitor) const {
       return;
     }
   }
+  // not reached by programs: only a damaged pool is so
+  if (spans + steps != descriptors_used_) visitor.fault(WalkFault::kDescriptor, arena_.base());
 }
 
 // `free_spans`: how many there are; each must be on a list, and on one that best_fit looks at.

@@ -121,7 +121,7 @@ class PageHeap {
   void walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const SD_REQUIRES(mutex_);
   uint32_t walk_free_list(WalkVisitor& visitor, uint32_t n) const SD_REQUIRES(mutex_);
   void tell_hidden(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
-  void walk_spare(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
+  void walk_spare(WalkVisitor& visitor, uint32_t spans) const SD_REQUIRES(mutex_);
   void walk_map(const Span& span, WalkVisitor& visitor) const;
 
   Arena& arena_;
