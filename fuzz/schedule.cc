@@ -722,6 +722,7 @@ void Scheduler::expect_move(uint32_t g, ModelRetired old, RetireWhy why) {
   old.used = owner.used;
   owner.stack = goroutine(g).stack();
   ++model_.live_stacks;
+  ++model_.allocations;
   model_.live_bytes += owner.stack.bytes();
   expect_given_back(old, why);
 }
@@ -844,6 +845,7 @@ void Scheduler::do_spawn(uint32_t g, size_t bytes) {
   }
   if (!reuses) {
     ++model_.live_stacks;
+    ++model_.allocations;
     model_.live_bytes += bytes;
   }
   owner.stack = stack;
