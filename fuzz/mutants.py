@@ -154,7 +154,10 @@ def fate(build, runner, mutant):
         lines[mutant.line - 1] = mutant.after
         changed.write_text("\n".join(lines) + "\n", encoding="utf-8")
         one, program = Path(folder) / "mutant.o", Path(folder) / "mutant"
-        if compile_one(changed, one, "-include-pch", build.headers).returncode != 0:
+        compiled = compile_one(changed, one, "-include-pch", build.headers)
+        if "has been modified since the precompiled header" in compiled.stderr:
+            raise RuntimeError("target changed while its mutants were built; run this again")
+        if compiled.returncode != 0:
             return "not compiled"
         linked = link(build, [*runner, one], program)
         if linked.returncode != 0:
