@@ -304,16 +304,18 @@ void Machine::note_write(uint32_t g, RootKind kind) {
     call(verdict_.site, "collector.note_write(%d, %u, RootKind::%s);", proc_, g,
          kRecordNames[static_cast<size_t>(kind)]);
   }
-  const bool buffers = marking() && collector_.kind().concurrent && goroutine(g).root(kind) != 0;
+  const bool asks = marking() && collector_.kind().concurrent;
+  const bool buffers = asks && goroutine(g).root(kind) != 0;
   const size_t before = collector_.buffered(proc_).size();
   if (buffers) ++model_.pointers;
   collector_.note_write(proc_, g, kind);
   note_buffer(proc_);
   const size_t after = collector_.buffered(proc_).size();
-  const size_t full = Collector::kBufferedWrites;
-  if (after == (!buffers ? before : before == full ? 1 : before + 1)) return;
+  const size_t kept =
+      asks && before == Collector::kBufferedWrites ? 0 : before;  // a full one is judged before the word is read
+  if (after == kept + (buffers ? 1 : 0)) return;
   checker_.report(Invariant::kA3, "the write buffer of p%d held %zu pointers and, %s, %zu", proc_, before,
-                  buffers ? "one more being written" : "no mark asking for it", after);
+                  buffers ? "one more being written" : "nothing to be kept", after);
 }
 
 bool Machine::mutators_run() const {
