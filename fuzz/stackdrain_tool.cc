@@ -21,6 +21,7 @@
 #include "fuzz/explore_tool.h"
 #include "fuzz/machine.h"
 #include "fuzz/replay_tool.h"
+#include "fuzz/schedule_tool.h"
 #include "fuzz/tool.h"
 #include "target/defects.h"
 
@@ -351,6 +352,16 @@ int explore_verb_with_flags(const Arguments& arguments) {
                                   .json = absl::GetFlag(FLAGS_json)});
 }
 
+int schedule_verb_with_flags(const Arguments& files) {
+  if (files.size() != 1) throw InputError("schedule wants one input: stackdrain schedule INPUT [--policy P]");
+  plant_defect(absl::GetFlag(FLAGS_defect));
+  return schedule_verb(files[0], {.policy = absl::GetFlag(FLAGS_policy),
+                                  .defect = absl::GetFlag(FLAGS_defect),
+                                  .minimize = absl::GetFlag(FLAGS_minimize),
+                                  .minimize_to = absl::GetFlag(FLAGS_minimize_to),
+                                  .html = absl::GetFlag(FLAGS_html)});
+}
+
 struct VerbRow {
   std::string_view name;
   int (*run)(const Arguments&);
@@ -360,6 +371,7 @@ constexpr VerbRow kVerbs[] = {{"run", run_verb},
                               {"ops", ops_verb},
                               {"replay", replay_verb_with_flags},
                               {"explore", explore_verb_with_flags},
+                              {"schedule", schedule_verb_with_flags},
                               {"list", list_verb}};
 
 int dispatch(const Arguments& arguments) {

@@ -1,0 +1,84 @@
+#include "fuzz/schedule_tool.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <vector>
+
+#include "fuzz/schedule.h"
+#include "fuzz/schedule_picture.h"
+#include "fuzz/schedule_text.h"
+#include "fuzz/tool.h"
+
+namespace stackdrain {
+namespace {
+
+Scheduler& scheduler() {
+  static Scheduler& instance = *new Scheduler;  // lives as long as the process
+  return instance;
+}
+
+// What ends the process in the middle of a run is a finding, not a crash of the tool.
+[[noreturn]] void stopped() {
+  std::fflush(stdout);
+  print_schedule_stop(stdout, scheduler(), "the pool's own assertion");
+  std::fflush(stdout);
+  std::_Exit(1);
+}
+
+std::vector<uint8_t> read_input(const std::string& path) {
+  const std::string content = read_file(path);
+  if (!path.ends_with(".ops")) return {content.begin(), content.end()};
+  std::vector<uint8_t> bytes;
+  if (const std::optional<ParseError> error = parse_schedule(content, bytes)) {
+    throw InputError(path + ":" + std::to_string(error->line) + ": " + error->message);
+  }
+  return bytes;
+}
+
+const ScheduleVerdict& run(const std::vector<uint8_t>& input, const PolicyRow& policy) {
+  return scheduler().run({input.data(), input.size()}, policy);
+}
+
+const PolicyRow& chosen(const std::vector<uint8_t>& input, const std::string& name) {
+  const std::vector<const PolicyRow*> rows = choose_policies(name.empty() ? "all" : name);
+  for (const PolicyRow* row : rows) {
+    if (run(input, *row).violated) return *row;
+  }
+  return *rows.front();
+}
+
+}  // namespace
+
+int schedule_verb(const std::string& path, const ScheduleOptions& options) {
+  on_check_failure = +[] { stopped(); };
+  std::vector<uint8_t> input = read_input(path);
+  const PolicyRow& policy = chosen(input, options.policy);
+  const bool minimizes = options.minimize || !options.minimize_to.empty();
+  if (minimizes) {
+    if (!run(input, policy).violated) throw InputError(path + ": passes; --minimize wants an input that fails");
+    input = minimize_schedule(scheduler(), input, policy);
+  }
+  if (!options.minimize_to.empty()) {
+    write_file(options.minimize_to, schedule_text({input.data(), input.size()}));
+  }
+  const bool violated = run(input, policy).violated;
+  if (violated) {
+    print_schedule_finding(stdout, scheduler(), policy);
+  } else {
+    const ScheduleVerdict& verdict = scheduler().verdict();
+    std::printf("policy %s passes: %zu steps, %zu interruptions, %llu cycles, %llu stacks shrunk\n", policy.name.data(),
+                verdict.steps, verdict.switches, static_cast<unsigned long long>(verdict.cycles),
+                static_cast<unsigned long long>(verdict.shrinks));
+    print_steps(stdout, scheduler());
+  }
+  if (!options.html.empty()) {
+    const std::string command = "./stackdrain schedule " + path + " --policy " + std::string(policy.name) +
+                                (options.defect.empty() ? "" : " --defect " + options.defect);
+    write_file(options.html, schedule_page(scheduler(), policy, command));
+  }
+  return violated ? 1 : 0;
+}
+
+}  // namespace stackdrain
