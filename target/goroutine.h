@@ -120,9 +120,7 @@ class Goroutine {
   uint32_t id() const { return id_; }
   uint32_t generation() const { return generation_; }
   // The last cycles in which it was scanned and halved.
-  // not reached by programs: explore asks
   uint32_t scanned_cycle() const { return scanned_cycle_.load(std::memory_order_relaxed); }
-  // not reached by programs: explore asks
   uint32_t shrunk_cycle() const { return shrunk_cycle_; }
   GoStatus status() const { return claim_.status(); }
   bool alive() const { return status() != GoStatus::kDead; }

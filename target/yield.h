@@ -73,9 +73,7 @@ class YieldHook {
   virtual void drain_goes_on([[maybe_unused]] uintptr_t next, [[maybe_unused]] size_t left) {}
   // An operation of the allocator begins, on `proc` (kNoProc: by somebody without a processor), and ends. Nothing may
   // run there.
-  // not reached by programs: the machine has its own
   virtual void entered([[maybe_unused]] Proc proc) {}
-  // not reached by programs: the machine has its own
   virtual void left() {}
 
  protected:

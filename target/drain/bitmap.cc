@@ -609,11 +609,11 @@ class BitmapPool : public CachedPool {
     const auto stacks = static_cast<size_t>(std::popcount(pending));
     count_many_given_back(stacks, stacks << (size + kPageShift));
     if (pending == 0) return 0;  // all of them were used again
-    // not reached by programs: their largest stack is a word of pages
-    if (const size_t pages = size_t{1} << size; pages <= kWordBits) {
+    if (const size_t pages = size_t{1} << size; pages <= kWordBits) {  // not reached by programs: no stack is larger
       // First pages at multiples of the size: times as many ones as it has pages, none meets another.
       leaving.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
     } else {
+      // not reached by programs: their largest stack is a word of pages
       heap_.free(static_cast<uint32_t>(word * kWordBits));
     }
     return stacks;

@@ -118,8 +118,7 @@ uint32_t BitmapHeap::allocate(uint32_t pages, SpanUse use) {
 }
 
 uint32_t BitmapHeap::find(uint32_t pages, bool aligned) {
-  // not reached by programs: their largest stack is a word of pages
-  if (pages == 1 || (aligned && pages <= kWordPages)) {
+  if (pages == 1 || (aligned && pages <= kWordPages)) {  // not reached by programs: no stack is larger
     return find_aligned(pages, static_cast<size_t>(std::countr_zero(pages)));
   }
   // not reached by programs: their largest stack is a word of pages
