@@ -147,6 +147,7 @@ class GraceCheckerTest : public CheckerTest {
     model_.shrunk.add(retired);
     model_.goroutines[1].stack = goroutines_[1].stack();
     model_.live_bytes -= old.bytes() / 2;
+    ++model_.allocations;
   }
 };
 

@@ -608,7 +608,7 @@ class BitmapPool : public CachedPool {
     large.offers.drop(word / kWordBits, Bits::mask(word));
     const auto stacks = static_cast<size_t>(std::popcount(pending));
     count_many_given_back(stacks, stacks << (size + kPageShift));
-    if (pending == 0) return 0;  // all of them were used again
+    if (pending == 0) return 0;                                        // all of them were used again
     if (const size_t pages = size_t{1} << size; pages <= kWordBits) {  // not reached by programs: no stack is larger
       // First pages at multiples of the size: times as many ones as it has pages, none meets another.
       leaving.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
