@@ -607,6 +607,8 @@ bool Checker::check_fresh(const PoolParams& params) {
 
 bool Checker::check_refused(uint32_t pages, int order) {
   if (failed_ || overlap_ || !watched_.claims.pools_as_go) return !failed_;
+  // What was short of memory then may have had it freed since, in the same root job.
+  if (watched_.claims.frees_after_grace && watched_.collector->phase() == Phase::kMark) return true;
   const PoolParams& params = watched_.pool->params();
   const size_t mapped = watched_.pool->arena_mapped() >> kPageShift;
   const size_t align = watched_.claims.aligns_stacks && order != kNoOrder ? std::min(pages, 64u) : 1;

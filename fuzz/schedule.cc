@@ -739,6 +739,7 @@ bool Scheduler::mutators_run() const {
 }
 
 void Scheduler::execute(Actor& actor) {
+  if (current_ == kCollectorActor) settle_drains();  // a barrier is behind it: nobody is in the middle of anything
   switch (actor.item.work) {
     case Work::kOperation:
       return execute_operation(actor, input_.program[actor.item.operation]);
@@ -812,7 +813,8 @@ void Scheduler::execute_operation(Actor& actor, Operation operation) {
     case Op::kRestart:
       return restart_now();
     case Op::kDrain:
-      return do_drain(operation.arg(0));
+      do_drain(operation.arg(0));
+      return;
     case Op::kStatus:
       return do_status(g, operation.arg(1));
     case Op::kRelease:
@@ -1154,8 +1156,12 @@ void Scheduler::restart_now() {
   collector_.restart();
 }
 
-void Scheduler::do_drain(size_t budget) {
-  if (collector_.phase() != Phase::kOff || !pool_->drain_pending()) return no_op();
+// The stacks, or spans, freed.
+size_t Scheduler::do_drain(size_t budget) {
+  if (collector_.phase() != Phase::kOff || !pool_->drain_pending()) {
+    no_op();
+    return 0;
+  }
   Actor& actor = me();
   actor.drains = true;
   actor.drain_step_over = false;
@@ -1168,24 +1174,33 @@ void Scheduler::do_drain(size_t budget) {
     stop();
   }
   drained_ += freed;
-  if (--drains_running_ == 0) settle_drains();
+  --drains_running_;
+  settle_drains();
+  return freed;
 }
 
-// No drainer has anything in hand: what was freed is what left the deferred set.
+// What was freed is what left the deferred set: when no drainer has anything in hand, and nobody is in the middle of an
+// operation, because a cache that is being flushed can't be walked.
 void Scheduler::settle_drains() {
+  if (!policy_->claims.defers_shrunk) drained_ = 0;
+  const auto busy = [this](size_t i) { return i != current_ && fibers_[i].state != State::kIdle; };
+  bool anybody = drained_ == 0 || drains_running_ != 0;
+  for (size_t i = 0; i < kActors; ++i) anybody = anybody || busy(i);
+  if (anybody) return;
   quiet_ = true;
   const size_t freed = std::exchange(drained_, 0);
-  check(checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0));
+  check(checker_.settle_drained(model_, freed));
   quiet_ = false;
 }
 
+// Two drainers do this at once. One that has nothing to do, because the other has the last of it in hand, is through.
 void Scheduler::drain_all() {
   for (size_t steps = 0; pool_->drain_pending(); ++steps) {
     if (steps > kMaxRetired + 1) {
       checker_.report(Invariant::kF4, "the drain does not end after %zu steps", steps);
       stop();
     }
-    do_drain(0);
+    if (do_drain(0) == 0 && drains_running_ != 0) return;
   }
 }
 

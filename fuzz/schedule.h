@@ -268,7 +268,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   void do_heap_alloc(uint32_t slot, uint32_t pages, bool zeroed);
   void do_heap_free(uint32_t slot);
   void do_load(uint32_t g, uint32_t kind);
-  void do_drain(size_t budget);
+  size_t do_drain(size_t budget);
   void do_look();
   void begin_cycle(CycleKind kind);
   void run_jobs(uint32_t most);
