@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -34,6 +35,7 @@ using Bytes = std::vector<uint8_t>;
 constexpr size_t kMaxBytes = 256;
 // Processor time that one program gets; the longest of the corpus takes a thousandth of it.
 constexpr time_t kSecondsForOne = 2;
+constexpr int kWaitsForEver = 4;  // exit code
 
 // Processor time, not that of the clock on the wall: how busy the machine is with other things says nothing of a
 // mutant.
@@ -45,6 +47,21 @@ double seconds_used() {
 void wind_up() {
   const itimerval limit{.it_interval = {}, .it_value = {kSecondsForOne, 0}};
   setitimer(ITIMER_VIRTUAL, &limit, nullptr);
+}
+
+// A mutant that waits for a lock which nobody gives back uses no processor time at all, and would wait for ever: looked
+// at every kSecondsForOne of the clock on the wall, and ended like one that loops.
+void end_if_it_waits(int) {
+  static std::clock_t before = -1;
+  const std::clock_t now = std::clock();
+  if (now == before) std::_Exit(kWaitsForEver);
+  before = now;
+}
+
+void watch_for_waits() {
+  std::signal(SIGALRM, end_if_it_waits);
+  const itimerval every{.it_interval = {kSecondsForOne, 0}, .it_value = {kSecondsForOne, 0}};
+  setitimer(ITIMER_REAL, &every, nullptr);
 }
 
 class Runner {
@@ -168,6 +185,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   stackdrain::on_check_failure = +[] { std::_Exit(3); };
+  stackdrain::watch_for_waits();
   static stackdrain::Runner runner;
   for (int i = 2; i < argc; ++i) runner.load(argv[i]);
   runner.replay();

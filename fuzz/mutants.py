@@ -167,6 +167,7 @@ def fate(build, runner, mutant):
 
 # Signals of the runner's clock: a program that takes this long takes for ever.
 CLOCK = {-signal.SIGVTALRM, 128 + signal.SIGVTALRM}
+WAITS = 4  # mutant_runner's own word for a lock that nobody gives back
 
 
 def killed_by(build, program):
@@ -180,7 +181,7 @@ def killed_by(build, program):
     by_itself = re.search(rb"page_heap_fuzzer: violates (\w+)", ran.stderr)
     if by_itself:
         return f"page heap {by_itself[1].decode()}"
-    if ran.returncode in CLOCK:
+    if ran.returncode in CLOCK or ran.returncode == WAITS:
         return "no end"
     return "assertion" if ran.returncode == 3 else "sanitizer or signal"
 
