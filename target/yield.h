@@ -80,6 +80,9 @@ class YieldHook {
   ~YieldHook() = default;
 };
 
+// False: work_so_far() stays 0.
+inline constexpr bool kCountsWork = STACKDRAIN_YIELDS != 0;
+
 #if STACKDRAIN_YIELDS
 // Units of a drain's work that this thread has done: a stack given back, a span or a word of bits looked at. Time is
 // not the same twice; this is, so what a policy may do in the pause is bounded in these (F4, PolicyClaims).
