@@ -518,6 +518,7 @@ void StallList::add(int64_t start, int64_t ns) {
 
 std::vector<std::pair<double, double>> StallList::since(int64_t since) const {
   std::vector<std::pair<double, double>> told;
+  told.reserve(count_);
   for (size_t i = 0; i < count_; ++i) {
     told.emplace_back(static_cast<double>(stalls_[i].start - since),
                       static_cast<double>(stalls_[i].end - stalls_[i].start));

@@ -272,26 +272,27 @@ bool Scheduler::can_begin(const Actor& actor) const {
   const Item& item = actor.items[actor.next];
   if (item.work != Work::kOperation) return true;
   const Operation operation = input_.program[item.operation];
-  const std::optional<uint32_t> g = operation.goroutine();
+  const std::optional<uint32_t> named = operation.goroutine();
+  const uint32_t g = named.value_or(0);
   switch (operation.op()) {
     case Op::kSend:
     case Op::kWake:
-      return users_[*g].waker == kNobody;
+      return users_[g].waker == kNobody;
     case Op::kShrink:
-      return goroutine_free_for_job(*g);
+      return goroutine_free_for_job(g);
     case Op::kLoad:
       return true;
     case Op::kStatus: {
       // Who runs it enters or leaves a system call until the very moment it is claimed.
-      if (users_[*g].owner != kNobody || users_[*g].waker != kNobody) return false;
+      if (users_[g].owner != kNobody || users_[g].waker != kNobody) return false;
       return std::none_of(fibers_.begin(), fibers_.end(),
-                          [&](const Actor& other) { return other.job == static_cast<int>(*g) && !other.at_claim; });
+                          [&](const Actor& other) { return other.job == static_cast<int>(g) && !other.at_claim; });
     }
     case Op::kHeapAlloc:
     case Op::kHeapFree:
       return !heap_busy_[operation.arg(0)];
     default:
-      return !g || (users_[*g].owner == kNobody && users_[*g].jobs == 0);
+      return !named || (users_[g].owner == kNobody && users_[g].jobs == 0);
   }
 }
 
@@ -460,8 +461,8 @@ void Scheduler::begin_operation(Actor& actor) {
   switch (operation.op()) {
     case Op::kSend:
     case Op::kWake:
-      actor.wakes = static_cast<int>(*g);
-      users_[*g].waker = current_;
+      actor.wakes = static_cast<int>(g.value_or(0));
+      users_[g.value_or(0)].waker = current_;
       break;
     case Op::kShrink:
     case Op::kLoad:

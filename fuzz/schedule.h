@@ -78,7 +78,16 @@ inline constexpr size_t kDrainers = 2;
 inline constexpr size_t kWatcher = 11;
 
 // Where an actor can lose the processor: the yield points, and these.
-enum class Point : uint8_t { kBegin = 64, kLock, kUnlock, kAtomic, kEnd };
+enum class Point : uint8_t {
+#define X(id, name, locked, what) id,
+  STACKDRAIN_YIELD_POINTS(X)
+#undef X
+      kBegin = 64,
+  kLock,
+  kUnlock,
+  kAtomic,
+  kEnd
+};
 constexpr Point point_of(Yield yield) {
   return static_cast<Point>(yield);
 }
