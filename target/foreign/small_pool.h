@@ -22,7 +22,7 @@
 #include <concepts>
 #include <cstdlib>
 #include <map>
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "target/any_pool.h"
@@ -54,8 +54,8 @@ class SmallPool {
   // With nobody else at work.
   void reset(const PoolParams& params) SD_NO_ANALYSIS {
     give_all_back();
-    pool_.reset();
-    pool_.emplace();
+    pool_ = nullptr;  // the old one's memory goes before the new one takes some
+    pool_ = std::make_unique<P>();
     params_ = params;
     bound_ = params.arena_pages == 0 ? most_bytes_ : size_t{params.arena_pages} * kPageBytes;
     stats_ = {};
@@ -214,7 +214,7 @@ class SmallPool {
   CycleKind cycle_;
   std::atomic<bool> marking_{false};
   mutable Mutex mutex_;
-  std::optional<P> pool_ SD_GUARDED_BY(mutex_);
+  std::unique_ptr<P> pool_ SD_GUARDED_BY(mutex_);
   std::map<uintptr_t, Entry> book_ SD_GUARDED_BY(mutex_);
   std::map<uintptr_t, size_t> heap_ SD_GUARDED_BY(mutex_);
   std::vector<Stack> waiting_ SD_GUARDED_BY(mutex_);

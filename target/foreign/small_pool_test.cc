@@ -80,7 +80,7 @@ TEST_F(SmallPoolTest, TheArenasSizeBoundsWhatIsLive) {
   pool_->free(0, half);
   const uintptr_t heap = pool_->allocate_heap(65, true);
   ASSERT_NE(heap, 0u);
-  EXPECT_EQ(*reinterpret_cast<const uint64_t*>(heap + 8 * 1000), 0u);
+  EXPECT_EQ(*reinterpret_cast<const uint64_t*>(heap + 8000), 0u);
   pool_->free_heap(heap);
 }
 

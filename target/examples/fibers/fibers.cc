@@ -19,10 +19,6 @@
 #include <utility>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
-#include <sanitizer/common_interface_defs.h>
-#endif
-
 #include "target/arena.h"
 #include "target/drain/policies.h"
 #include "target/foreign/fiber_stacks.h"
@@ -99,7 +95,7 @@ struct Remembering {
 };
 
 template <class Allocator>
-void measure(const char* name, Allocator allocator, size_t count, int rounds) {
+void measure(const char* name, const Allocator& allocator, size_t count, int rounds) {
   std::vector<Running> all(count);
   std::vector<uint32_t> order(count);
   for (uint32_t i = 0; i < count; ++i) order[i] = i;
