@@ -20,7 +20,8 @@ namespace stackdrain {
 namespace {
 
 constexpr size_t kPairs = 200'000;
-constexpr std::string_view kLibrary = STACKDRAIN_PEER_LIBRARY;  // "": the C library's malloc
+constexpr char kLibraryName[] = STACKDRAIN_PEER_LIBRARY;  // "": the C library's malloc
+constexpr std::string_view kLibrary{&kLibraryName[0], sizeof kLibraryName - 1};
 
 // `make`: an allocator for one size. A list of blocks that forgets their size must not serve two.
 template <class Make>

@@ -16,7 +16,8 @@ bool read(const char* path, std::string& content) {
   std::FILE* file = std::fopen(path, "rb");
   if (file == nullptr) return false;
   char buffer[4096];
-  for (size_t size = 0; (size = std::fread(buffer, 1, sizeof buffer, file)) != 0;) content.append(buffer, size);
+  while (std::feof(file) == 0 && std::ferror(file) == 0)
+    content.append(buffer, std::fread(buffer, 1, sizeof buffer, file));
   const bool whole = std::ferror(file) == 0;
   return std::fclose(file) == 0 && whole;
 }

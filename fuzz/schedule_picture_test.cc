@@ -24,6 +24,13 @@ std::vector<uint8_t> bytes_of(std::string_view text) {
   return bytes;
 }
 
+// 0: none.
+size_t line_of_error(std::string_view text) {
+  std::vector<uint8_t> bytes;
+  const auto error = parse_schedule(text, bytes);
+  return error ? error->line : 0;
+}
+
 std::string text_of(const std::vector<uint8_t>& bytes) {
   return schedule_text({bytes.data(), bytes.size()});
 }
@@ -40,10 +47,9 @@ TEST(ScheduleText, IsReadAsItIsWritten) {
 }
 
 TEST(ScheduleText, ErrorsNameTheLine) {
-  std::vector<uint8_t> bytes;
-  EXPECT_EQ(parse_schedule("spawn g0 2K\nswitch 8+0\n", bytes)->line, 2u);
-  EXPECT_EQ(parse_schedule("switch 1+1\nspam g0 2K\n", bytes)->line, 2u);
-  EXPECT_EQ(parse_schedule("priorities 256\n", bytes)->line, 1u);
+  EXPECT_EQ(line_of_error("spawn g0 2K\nswitch 8+0\n"), 2u);
+  EXPECT_EQ(line_of_error("switch 1+1\nspam g0 2K\n"), 2u);
+  EXPECT_EQ(line_of_error("priorities 256\n"), 1u);
 }
 
 TEST(ScheduleMinimize, TheSeedRaceIsFourOperations) {
