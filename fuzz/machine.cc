@@ -776,6 +776,11 @@ const char* Machine::do_heap_alloc(Operation operation) {
     checker_.report(Invariant::kA7, "heap span +0x%" PRIxPTR ": %u pages %s, asked for %u", base - pool_->arena_base(),
                     at.pages, kSpanStateNames[static_cast<size_t>(at.state)].data(), pages);
   }
+  if (const uintptr_t poisoned = asan_first_poisoned(base, size_t{pages} << kPageShift); poisoned != 0) {
+    checker_.report(Invariant::kF5, "heap span +0x%" PRIxPTR " was issued poisoned at +0x%" PRIxPTR,
+                    base - pool_->arena_base(), poisoned - pool_->arena_base());
+    return nullptr;
+  }
   constexpr size_t kLine = 64;
   for (uintptr_t line = base; zeroed && line < base + (uintptr_t{pages} << kPageShift); line += kLine) {
     if (Goroutine::read(line) == 0) continue;

@@ -85,6 +85,16 @@ inline bool asan_is_poisoned([[maybe_unused]] uintptr_t address) {
 #endif
 }
 
+// The lowest poisoned byte of [address, address + bytes); 0: none is.
+// not reached by programs: asked only where ASan runs
+inline uintptr_t asan_first_poisoned([[maybe_unused]] uintptr_t address, [[maybe_unused]] size_t bytes) {
+#if STACKDRAIN_ASAN
+  return reinterpret_cast<uintptr_t>(__asan_region_is_poisoned(reinterpret_cast<void*>(address), bytes));
+#else
+  return 0;
+#endif
+}
+
 inline constexpr bool asan_enabled = STACKDRAIN_ASAN != 0;
 
 }  // namespace stackdrain
