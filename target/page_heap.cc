@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "target/defects.h"
 #include "target/yield.h"
@@ -23,19 +24,16 @@ constexpr uint64_t bytes_of(uint64_t pages) {
 
 void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   MutexLock lock(mutex_);
-  const uintptr_t base = arena_.base();
-  asan_unpoison(base, mapped_bytes());
   const uint32_t mapped = mapped_pages_.load(std::memory_order_relaxed);
-  size_t dirty_pages = 0;
-  for (uint32_t page = 0; page < mapped; ++page) dirty_pages += arena_.dirty()[page];
-  if (bytes_of(dirty_pages) > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
+  if (mapped_bytes() > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
     // not reached by programs: no arena that large is reset
-    madvise(reinterpret_cast<void*>(base), mapped_bytes(), MADV_DONTNEED);
+    madvise(reinterpret_cast<void*>(arena_.base()), mapped_bytes(), MADV_DONTNEED);
   } else {
     for (uint32_t page = 0; page < mapped; ++page) {
-      if (arena_.dirty()[page] != 0) std::memset(reinterpret_cast<void*>(arena_.address_of(page)), 0, kPageBytes);
+      if (arena_.dirty()[page] != 0) clear_page(page);
     }
   }
+  if (!at_rest(mapped)) asan_poison(arena_.base(), mapped_bytes());
   std::memset(arena_.dirty(), 0, mapped);
   std::memset(static_cast<void*>(arena_.page_map()), 0, mapped * sizeof(std::atomic<uint32_t>));
   std::memset(static_cast<void*>(arena_.spans()), 0, (descriptors_used_ + size_t{1}) * sizeof(Span));
@@ -48,6 +46,34 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   page_limit_ = page_limit == 0 ? arena_.pages() : std::min(page_limit, arena_.pages());
   grow_pages_ = std::max(uint32_t{1}, static_cast<uint32_t>(grow_chunk_bytes >> kPageShift));
   accounts_ = {};
+}
+
+// Is all of the arena one Free span? Then nothing of it is issued, and all of it poisoned.
+bool PageHeap::at_rest(uint32_t mapped) const {
+  const Span& span = arena_.spans()[arena_.page_map()[0].load(std::memory_order_relaxed)];
+  return span.current() == SpanState::kFree && span.first() == 0 && span.page_count() == mapped;
+}
+
+// Only what may have been written to is cleared: half of a fuzzer's time goes into resets otherwise.
+void PageHeap::clear_page(uint32_t page) {
+  const uint32_t dirty = std::exchange(arena_.dirty()[page], uint8_t{0});
+  const uintptr_t base = arena_.address_of(page);
+  if (dirty == Arena::kDirtyAll) return clear(base, kPageBytes);
+  for (uint32_t unit = 0; unit < kUnitsPerPage; ++unit) {
+    const uintptr_t lo = base + unit * kMinStackBytes;
+    if ((dirty >> unit & Arena::kDirtyUnit) != 0) {
+      clear(lo, kMinStackBytes);
+    } else if ((dirty >> unit & Arena::kDirtyLink) != 0) {
+      clear(lo, kLinkBytes);
+    }
+  }
+}
+
+// What is cleared is in no use.
+void PageHeap::clear(uintptr_t address, size_t bytes) {
+  asan_unpoison(address, bytes);
+  std::memset(reinterpret_cast<void*>(address), 0, bytes);
+  asan_poison(address, bytes);
 }
 
 Span* PageHeap::new_descriptor() {
@@ -113,7 +139,10 @@ bool PageHeap::grow(uint32_t pages) {
   span->needs_zero = false;
   span->released = false;
   mapped_pages_.store(mapped + more, std::memory_order_relaxed);
-  asan_poison(base_of(*span), bytes_of(more));
+  if (mapped + more > poisoned_pages_) {
+    poisoned_pages_ = mapped + more;
+    asan_poison(base_of(*span), bytes_of(more));
+  }
   accounts_.system_bytes += bytes_of(more);
   accounts_.idle_bytes += bytes_of(more);
   merge_and_list(span);
@@ -141,6 +170,14 @@ void PageHeap::split(Span* span, uint32_t pages) {
   insert_free(rest);
 }
 
+// What may be written to of a page that is issued: all of it; of a stack's, the pool's links and what note_written
+// says.
+uint8_t PageHeap::dirty_from_issue(const Span& span, uint32_t page, SpanUse use) {
+  if (!STACKDRAIN_YIELDS || use.state != SpanState::kStack) return Arena::kDirtyAll;
+  if (use.order != kLargeOrder) return Arena::kDirtyLinks;
+  return page == span.first() ? Arena::kDirtyLink : uint8_t{0};
+}
+
 // Writes all metadata, then publishes the state (A7, A8).
 void PageHeap::issue(Span* span, SpanUse use) {
   const uint32_t pages = span->page_count();
@@ -163,7 +200,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
   }
   for (uint32_t page = span->first(); page < span->first() + pages; ++page) {
     set_map(page, span);
-    arena_.dirty()[page] = 1;
+    arena_.dirty()[page] |= dirty_from_issue(*span, page, use);
   }
   accounts_.idle_bytes -= bytes_of(pages);
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) += bytes_of(pages);
@@ -234,7 +271,8 @@ void PageHeap::withdraw(Span* span) {
   const bool stack = span->current() == SpanState::kStack;
   STACKDRAIN_CHECK(stack || span->current() == SpanState::kInUse, "only a Stack or InUse span can be freed");
   const uint64_t bytes = bytes_of(span->page_count());
-  asan_poison(base_of(*span), bytes);
+  // A large stack was poisoned when it was given up, but for its links.
+  asan_poison(base_of(*span), span->order == kLargeOrder ? kLinkBytes : bytes);
   if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
   clear_metadata(*span);
   accounts_.stack_spans_released += stack ? 1 : 0;
@@ -272,6 +310,7 @@ void PageHeap::free_lower_half(Span* span) {
   span->pages.store(half, std::memory_order_release);
   span->slot_bytes = static_cast<uint32_t>(bytes_of(half));
   asan_poison(base_of(*lower), bytes_of(half));
+  arena_.dirty()[first + half] |= Arena::kDirtyLink;  // where the upper half's canary goes
   accounts_.stack_bytes -= bytes_of(half);
   accounts_.idle_bytes += bytes_of(half);
   merge_and_list(lower);
@@ -304,19 +343,13 @@ void PageHeap::free_ascending(Span* chain) {
 // Under a fuzzer the system is spared: the pages read as zero afterwards, which is all that anybody can see of it, and
 // a system call and its page faults would cost more than the rest of an execution.
 bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {
-  const uintptr_t base = arena_.address_of(first);
 #if STACKDRAIN_YIELDS
   for (uint32_t page = first; page < first + pages; ++page) {
-    if (arena_.dirty()[page] == 0) continue;
-    arena_.dirty()[page] = 0;
-    const uintptr_t address = arena_.address_of(page);
-    asan_unpoison(address, kPageBytes);
-    std::memset(reinterpret_cast<void*>(address), 0, kPageBytes);
+    if (arena_.dirty()[page] != 0) clear_page(page);
   }
-  asan_poison(base, bytes_of(pages));
   return true;
 #else
-  return madvise(reinterpret_cast<void*>(base), bytes_of(pages), MADV_DONTNEED) == 0;
+  return madvise(reinterpret_cast<void*>(arena_.address_of(first)), bytes_of(pages), MADV_DONTNEED) == 0;
 #endif
 }
 
