@@ -18,10 +18,11 @@ constexpr const char* kBusy = "it is busy in the operation around this one";
 constexpr const char* kTaken = "a sender has its record already, and wakes it";
 constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 
-// A walk is due when as many operations were done since the last as an eighth of the spans and slots that there are to
-// walk: the smallest worlds after each, and no world spends most of its time on walks. What one comes too late for an
-// earlier operation, a run of the tool sees there: it walks after each.
+// A walk is due when kWalkEvery operations changed the pool since the last, and as many as an eighth of the spans and slots
+// that there are to walk: no world spends most of its time on walks. What one comes too late for an earlier operation, a
+// run of the tool sees there: it walks after each.
 constexpr size_t kWalkedForOne = 8;
+constexpr size_t kWalkEvery = 12;
 // Tries to claim a goroutine that are enough: a try fails only when something ran in between, and that is once (F4).
 constexpr int kMaxClaims = 16;
 
@@ -258,7 +259,7 @@ bool Machine::check_locks() {
 bool Machine::check_after(bool walk) {
   if (!check_locks()) return false;
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
-  if (!walk && ++since_walk_ * kWalkedForOne < checker_.walk_size()) return true;
+  if (!walk && ++since_walk_ < std::max(kWalkEvery, checker_.walk_size() / kWalkedForOne)) return true;
   since_walk_ = 0;
   return checker_.check_walk();
 }
@@ -1055,8 +1056,9 @@ void Machine::skip_job() {
   collector_.skip_job();
 }
 
-// Finishes the mark phase: every job, every held pointer, then the pause's part of the drain.
-bool Machine::end_cycle() {
+// Finishes the mark phase: every job, every held pointer, then the pause's part of the drain. `goes_on`: the caller
+// drains next, and looks at what is left then.
+bool Machine::end_cycle(bool goes_on) {
   const int markers = collector_.kind().markers;
   for (int turn = 0; collector_.jobs_left() && !checker_.failed(); ++turn) {
     const uint32_t marker = static_cast<uint32_t>(turn % markers);
@@ -1079,7 +1081,7 @@ bool Machine::end_cycle() {
   const uint64_t least = claims.defers_shrunk && claims.tells_places ? model_.deferred.count : 0;
   if (claims.empties_in_pause) model_.free_all_deferred();
   if (!claims.empties_in_pause || checker_.failed()) return !checker_.failed();
-  if (!checker_.check_quiescent(false) || !checker_.check_step(false)) return false;
+  if (!goes_on && (!checker_.check_quiescent(false) || !checker_.check_step(false))) return false;
   if (pause_work_ >= least) return true;
   return checker_.report(Invariant::kF4, "the pause freed %" PRIu64 " stacks and says it did %" PRIu64 " units of work",
                          least, pause_work_);
@@ -1088,7 +1090,7 @@ bool Machine::end_cycle() {
 const char* Machine::do_gc_end() {
   if (nested_) return kNeedsStop;
   if (!marking()) return kNoMark;
-  end_cycle();
+  end_cycle(false);
   return nullptr;
 }
 
@@ -1184,6 +1186,7 @@ void Machine::check_hold(size_t budget) {
                   locks_.longest_hold(), bound);
 }
 
+// Until nothing is pending; the caller looks at what is left.
 bool Machine::drain_all() {
   // Every step frees at least one stack or ends a pass, so this many are enough (F4).
   for (size_t steps = 0; pool_->drain_pending(); ++steps) {
@@ -1193,14 +1196,14 @@ bool Machine::drain_all() {
     if (!checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0)) return false;
   }
   model_.forget_reserve();
-  return checker_.check_quiescent(false);
+  return true;
 }
 
 const char* Machine::do_quiesce() {
   if (nested_) return kNeedsStop;
-  if (marking() && !end_cycle()) return nullptr;
+  if (marking() && !end_cycle(true)) return nullptr;
   do_restart();
-  drain_all();
+  if (drain_all()) checker_.check_quiescent(false);
   return nullptr;
 }
 
@@ -1226,7 +1229,7 @@ bool Machine::kill_all() {
     pool_->free_heap(std::exchange(model_.heap[slot], 0));
   }
   begin_cycle({1, false});
-  if (!end_cycle()) return false;
+  if (!end_cycle(true)) return false;
   do_restart();
   return drain_all();
 }
