@@ -18,9 +18,9 @@ constexpr const char* kBusy = "it is busy in the operation around this one";
 constexpr const char* kTaken = "a sender has its record already, and wakes it";
 constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 
-// A walk is due when kWalkEvery operations changed the pool since the last, and as many as an eighth of the spans and slots
-// that there are to walk: no world spends most of its time on walks. What one comes too late for an earlier operation, a
-// run of the tool sees there: it walks after each.
+// A walk is due when kWalkEvery operations changed the pool since the last, and as many as an eighth of the spans and
+// slots that there are to walk: no world spends most of its time on walks. What one comes too late for an earlier
+// operation, a run of the tool sees there: it walks after each.
 constexpr size_t kWalkedForOne = 8;
 constexpr size_t kWalkEvery = 12;
 // Tries to claim a goroutine that are enough: a try fails only when something ran in between, and that is once (F4).

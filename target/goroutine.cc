@@ -55,13 +55,11 @@ void Goroutine::write_canary() const {
 }
 
 // Tells the pool, once for each smallest stack's worth of it, how far down the stack is written to.
-void Goroutine::note_written([[maybe_unused]] AnyPool& pool, [[maybe_unused]] uintptr_t low) {
-#if STACKDRAIN_YIELDS
-  if (low >= noted_) return;
+void Goroutine::note_written(AnyPool& pool, uintptr_t low) {
+  if (STACKDRAIN_YIELDS == 0 || low >= noted_) return;
   const uintptr_t end = noted_;
   noted_ = low & ~uintptr_t{kMinStackBytes - 1};
   pool.note_written(noted_, end - noted_);
-#endif
 }
 
 void Goroutine::push_frame(size_t bytes) {
@@ -99,9 +97,7 @@ bool Goroutine::spawn(AnyPool& pool, Proc proc, size_t bytes, bool marking) {
   sp_ = stack_.hi;
   frame_ = 0;
   shrunk_cycle_ = 0;
-#if STACKDRAIN_YIELDS
   noted_ = sp_;
-#endif
   write_canary();
   note_written(pool, sp_ - kFrameUnit);
   push_frame(kFrameUnit);
@@ -242,9 +238,7 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
   adjust_roots(old, delta);
   yield_point(Yield::kCopyAdjust);
   const size_t bytes = used();
-#if STACKDRAIN_YIELDS
   noted_ = fresh.hi;
-#endif
   note_written(pool, fresh.hi - bytes);
   std::memcpy(reinterpret_cast<void*>(fresh.hi - bytes), reinterpret_cast<const void*>(sp_), bytes);
   yield_point(Yield::kCopyCopy);

@@ -70,8 +70,21 @@ class PageHeap {
   uint64_t release_idle() SD_EXCLUDES(mutex_);
 
   // The descriptor that a page maps to, if its range covers the address; else nullptr. Lock-free.
-  Span* span_of(uintptr_t address) const;
-  Location locate(uintptr_t address) const;
+  Span* span_of(uintptr_t address) const {
+    if (!arena_.contains(address)) return nullptr;
+    const uint32_t page = arena_.page_of(address);
+    const uint32_t index = arena_.page_map()[page].load(std::memory_order_acquire);
+    if (index == 0) return nullptr;
+    Span* span = arena_.spans() + index;
+    const uint32_t pages = span->pages.load(std::memory_order_acquire);  // before first(): see free_lower_half
+    return page - span->first() < pages ? span : nullptr;
+  }
+  Location locate(uintptr_t address) const {
+    const Span* span = span_of(address);
+    if (span == nullptr) return {};
+    const SpanState state = span->current();  // first: it was published after the rest (A8)
+    return {state, span->generation.load(std::memory_order_relaxed), base_of(*span), span->page_count()};
+  }
 
   HeapAccounts accounts() const SD_EXCLUDES(mutex_);
   size_t mapped_bytes() const {
