@@ -86,7 +86,6 @@ inline bool asan_is_poisoned([[maybe_unused]] uintptr_t address) {
 }
 
 // The lowest poisoned byte of [address, address + bytes); 0: none is.
-// not reached by programs: asked only where ASan runs
 inline uintptr_t asan_first_poisoned([[maybe_unused]] uintptr_t address, [[maybe_unused]] size_t bytes) {
 #if STACKDRAIN_ASAN
   return reinterpret_cast<uintptr_t>(__asan_region_is_poisoned(reinterpret_cast<void*>(address), bytes));

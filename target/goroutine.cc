@@ -55,11 +55,13 @@ void Goroutine::write_canary() const {
 }
 
 // Tells the pool, once for each smallest stack's worth of it, how far down the stack is written to.
-void Goroutine::note_written(AnyPool& pool, uintptr_t low) {
-  if (STACKDRAIN_YIELDS == 0 || low >= noted_) return;
+void Goroutine::note_written([[maybe_unused]] AnyPool& pool, [[maybe_unused]] uintptr_t low) {
+#if STACKDRAIN_YIELDS
+  if (low >= noted_) return;
   const uintptr_t end = noted_;
   noted_ = low & ~uintptr_t{kMinStackBytes - 1};
   pool.note_written(noted_, end - noted_);
+#endif
 }
 
 void Goroutine::push_frame(size_t bytes) {

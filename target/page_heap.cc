@@ -51,7 +51,7 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
 // Is all of the arena one Free span? Then nothing of it is issued, and all of it poisoned.
 bool PageHeap::at_rest(uint32_t mapped) const {
   const Span& span = arena_.spans()[arena_.page_map()[0].load(std::memory_order_relaxed)];
-  return span.current() == SpanState::kFree && span.first() == 0 && span.page_count() == mapped;
+  return span.current() == SpanState::kFree && span.page_count() == mapped;
 }
 
 // Only what may have been written to is cleared: half of a fuzzer's time goes into resets otherwise.
@@ -172,10 +172,13 @@ void PageHeap::split(Span* span, uint32_t pages) {
 
 // What may be written to of a page that is issued: all of it; of a stack's, the pool's links and what note_written
 // says.
-uint8_t PageHeap::dirty_from_issue(const Span& span, uint32_t page, SpanUse use) {
-  if (!STACKDRAIN_YIELDS || use.state != SpanState::kStack) return Arena::kDirtyAll;
-  if (use.order != kLargeOrder) return Arena::kDirtyLinks;
-  return page == span.first() ? Arena::kDirtyLink : uint8_t{0};
+uint8_t PageHeap::dirty_from_issue([[maybe_unused]] const Span& span, [[maybe_unused]] uint32_t page,
+                                   [[maybe_unused]] SpanUse use) {
+#if STACKDRAIN_YIELDS
+  if (use.state == SpanState::kStack && use.order != kLargeOrder) return Arena::kDirtyLinks;
+  if (use.state == SpanState::kStack) return page == span.first() ? Arena::kDirtyLink : uint8_t{0};
+#endif
+  return Arena::kDirtyAll;
 }
 
 // Writes all metadata, then publishes the state (A7, A8).

@@ -94,6 +94,7 @@ class PageHeap {
   // elsewhere a span's issue has noted all of it.
   void note_written([[maybe_unused]] uintptr_t lo, [[maybe_unused]] size_t bytes) {
 #if STACKDRAIN_YIELDS
+    // not reached by programs: a planted defect alone makes a stack that leaves the arena
     for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes && arena_.contains(unit);
          unit += kMinStackBytes) {
       const uint32_t page = arena_.page_of(unit);
