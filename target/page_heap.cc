@@ -203,7 +203,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
   }
   for (uint32_t page = span->first(); page < span->first() + pages; ++page) {
     set_map(page, span);
-    arena_.dirty()[page] |= dirty_from_issue(*span, page, use);
+    note_dirty(page, dirty_from_issue(*span, page, use));
   }
   accounts_.idle_bytes -= bytes_of(pages);
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) += bytes_of(pages);
@@ -313,7 +313,7 @@ void PageHeap::free_lower_half(Span* span) {
   span->pages.store(half, std::memory_order_release);
   span->slot_bytes = static_cast<uint32_t>(bytes_of(half));
   asan_poison(base_of(*lower), bytes_of(half));
-  arena_.dirty()[first + half] |= Arena::kDirtyLink;  // where the upper half's canary goes
+  note_dirty(first + half, Arena::kDirtyLink);  // where the upper half's canary goes
   accounts_.stack_bytes -= bytes_of(half);
   accounts_.idle_bytes += bytes_of(half);
   merge_and_list(lower);

@@ -98,8 +98,7 @@ class PageHeap {
     for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes && arena_.contains(unit);
          unit += kMinStackBytes) {
       const uint32_t page = arena_.page_of(unit);
-      arena_.dirty()[page] |=
-          static_cast<uint8_t>(Arena::kDirtyUnit << (unit - arena_.address_of(page)) / kMinStackBytes);
+      note_dirty(page, static_cast<uint8_t>(Arena::kDirtyUnit << (unit - arena_.address_of(page)) / kMinStackBytes));
     }
 #endif
   }
@@ -129,6 +128,11 @@ class PageHeap {
   void withdraw(Span* span) SD_REQUIRES(mutex_);
   void set_map(uint32_t page, const Span* span);
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
+  // Stacks of two owners may share a page.
+  void note_dirty(uint32_t page, uint8_t bits) {
+    uint8_t* dirty = arena_.dirty() + page;
+    if ((__atomic_load_n(dirty, __ATOMIC_RELAXED) & bits) != bits) __atomic_fetch_or(dirty, bits, __ATOMIC_RELAXED);
+  }
   void clear_page(uint32_t page) SD_REQUIRES(mutex_);
   void clear(uintptr_t address, size_t bytes) SD_REQUIRES(mutex_);
   bool at_rest(uint32_t mapped) const SD_REQUIRES(mutex_);
