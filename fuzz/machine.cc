@@ -1079,9 +1079,10 @@ bool Machine::end_cycle(bool goes_on) {
   if (!end_mark_in_bounds() || !check_all_judged()) return false;
   const PolicyClaims& claims = policy_->claims;
   const uint64_t least = claims.defers_shrunk && claims.tells_places ? model_.deferred.count : 0;
+  const bool look = !goes_on || model_.deferred.count != 0;  // else the caller sees the same
   if (claims.empties_in_pause) model_.free_all_deferred();
   if (!claims.empties_in_pause || checker_.failed()) return !checker_.failed();
-  if (!goes_on && (!checker_.check_quiescent(false) || !checker_.check_step(false))) return false;
+  if (look && (!checker_.check_quiescent(false) || !checker_.check_step(false))) return false;
   if (pause_work_ >= least) return true;
   return checker_.report(Invariant::kF4, "the pause freed %" PRIu64 " stacks and says it did %" PRIu64 " units of work",
                          least, pause_work_);
@@ -1228,6 +1229,7 @@ bool Machine::kill_all() {
     call(Op::kHeapFree, "pool.free_heap(std::exchange(heap[%zu], 0));", slot);
     pool_->free_heap(std::exchange(model_.heap[slot], 0));
   }
+  if (!checker_.check_walk()) return false;  // before the cycle flushes what the dead have left in the caches
   begin_cycle({1, false});
   if (!end_cycle(true)) return false;
   do_restart();
