@@ -886,16 +886,19 @@ void Checker::note_mark_began() {
   const PoolStats stats = watched_.pool->stats();
   releases_at_begin_ = stats.spans_released;
   snapshot_count_ = 0;
-  if (!watched_.claims.strong_a2 || !check_walk()) return;
-  for (size_t i = 0; i < span_count_; ++i) {
-    if (spans_[i].state == SpanState::kStack) snapshot_[snapshot_count_++] = spans_[i];
+  if (!watched_.claims.strong_a2) return;
+  const uintptr_t end = arena_base_ + watched_.pool->arena_mapped();
+  for (uintptr_t page = arena_base_; page < end;) {
+    const Location at = watched_.pool->locate(page);
+    if (at.state == SpanState::kStack) snapshot_[snapshot_count_++] = at;
+    page += std::max(kPageBytes, size_t{at.pages} << kPageShift);  // the next walk says whether they tile
   }
 }
 
 bool Checker::check_mark_ended() {
   if (failed_) return false;
   for (size_t i = 0; i < snapshot_count_; ++i) {
-    const SpanView& then = snapshot_[i];
+    const Location& then = snapshot_[i];
     const Location now = watched_.pool->locate(then.base);
     if (now.state == SpanState::kStack && now.generation == then.generation && now.pages == then.pages) continue;
     return report(Invariant::kA2,

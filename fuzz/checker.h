@@ -157,7 +157,7 @@ class Checker final : private WalkVisitor {
   bool overlap_ = false;
   uint64_t releases_at_begin_ = 0;
   size_t snapshot_count_ = 0;
-  std::array<SpanView, kMaxSpans> snapshot_;  // Stack spans at gc-begin
+  std::array<Location, kMaxSpans> snapshot_;  // Stack spans at gc-begin
   // Of the walk under way: units that are somewhere, the first unit of each stack, of each that is free in the pool,
   // and of each that the model says is deferred.
   Units claimed_;

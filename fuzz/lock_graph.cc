@@ -16,11 +16,6 @@ size_t LockGraph::node_of(const void* mutex) {
   return count_++;
 }
 
-bool LockGraph::holds(const void* mutex) const {
-  const auto end = held_.begin() + static_cast<ptrdiff_t>(depth_);
-  return std::find(held_.begin(), end, mutex) != end;
-}
-
 // Is there a path of edges? Each round adds what one more edge reaches.
 bool LockGraph::reaches(size_t from, size_t to) const {
   uint32_t seen = after_[from];
@@ -40,9 +35,8 @@ void LockGraph::note_cycle(size_t from, size_t to) {
   to_ = to;
 }
 
-bool LockGraph::nests(const void* mutex) {
-  if (depth_ == kMaxLocks) return true;
-  const bool again = holds(mutex);
+void LockGraph::nests(const void* mutex) {
+  if (depth_ == kMaxLocks) return;
   for (size_t i = 0; i < depth_; ++i) {
     const size_t outer = node_of(held_[i]);
     const size_t node = node_of(mutex);
@@ -52,19 +46,17 @@ bool LockGraph::nests(const void* mutex) {
     if (outer != node) after_[outer] |= edge;
   }
   held_[depth_++] = mutex;
-  return !again;
 }
 
-bool LockGraph::unnests(const void* mutex) {
+void LockGraph::unnests(const void* mutex) {
   for (size_t i = depth_; i-- > 0;) {
     if (held_[i] != mutex) continue;
     std::copy(held_.begin() + static_cast<ptrdiff_t>(i) + 1, held_.begin() + static_cast<ptrdiff_t>(depth_),
               held_.begin() + static_cast<ptrdiff_t>(i));
     --depth_;
     if (depth_ == 0) longest_hold_ = std::max(longest_hold_, work_so_far() - held_since_);
-    return !holds(mutex);
+    return;
   }
-  return true;
 }
 
 }  // namespace stackdrain

@@ -24,17 +24,24 @@ class LockGraph final : public LockHook {
     longest_hold_ = 0;
   }
   // A lock alone is nothing to remember: it gets a number when it is taken under another, or another under it.
+  // The machine's thread is the only one, so none waits.
   bool acquires(const void* mutex) override {
-    if (depth_ != 0) return nests(mutex);
+    if (depth_ != 0) {
+      nests(mutex);
+      return false;
+    }
     held_[depth_++] = mutex;
     held_since_ = work_so_far();
-    return true;
+    return false;
   }
   bool releases(const void* mutex) override {
-    if (depth_ != 1 || held_[0] != mutex) return unnests(mutex);
+    if (depth_ != 1 || held_[0] != mutex) {
+      unnests(mutex);
+      return false;
+    }
     depth_ = 0;
     longest_hold_ = std::max(longest_hold_, work_so_far() - held_since_);
-    return true;
+    return false;
   }
   // The most units of work (yield.h) between taking a lock and holding none again, since forget_holds().
   uint64_t longest_hold() const { return longest_hold_; }
@@ -50,9 +57,8 @@ class LockGraph final : public LockHook {
   static constexpr size_t kMaxLocks = 32;  // more than a pool has; what is beyond is not watched
 
   size_t node_of(const void* mutex);
-  bool nests(const void* mutex);
-  bool unnests(const void* mutex);
-  bool holds(const void* mutex) const;
+  void nests(const void* mutex);
+  void unnests(const void* mutex);
   bool reaches(size_t from, size_t to) const;
   void note_cycle(size_t from, size_t to);
 

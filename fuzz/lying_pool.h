@@ -47,6 +47,7 @@ class LyingPool final : public AnyPool {
   uintptr_t allocate_heap(uint32_t pages, bool zeroed) override { return honest_->allocate_heap(pages, zeroed); }
   void free_heap(uintptr_t base) override { honest_->free_heap(base); }
   uint64_t release_idle() override { return honest_->release_idle(); }
+  void note_written(uintptr_t lo, size_t bytes) override { honest_->note_written(lo, bytes); }
   Location locate(uintptr_t address) const override { return honest_->locate(address); }
   PoolStats stats() const override { return lies_.stats ? lies_.stats(honest_->stats()) : honest_->stats(); }
   void walk(WalkVisitor& visitor) const override {

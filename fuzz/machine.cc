@@ -18,10 +18,11 @@ constexpr const char* kBusy = "it is busy in the operation around this one";
 constexpr const char* kTaken = "a sender has its record already, and wakes it";
 constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 
-// A walk is due when as many operations were done since the last as an eighth of the spans and slots that there are to
-// walk: the smallest worlds after each, and no world spends most of its time on walks. What one comes too late for an
-// earlier operation, a run of the tool sees there: it walks after each.
+// A walk is due when kWalkEvery operations changed the pool since the last, and as many as an eighth of the spans and
+// slots that there are to walk: no world spends most of its time on walks. What one comes too late for an earlier
+// operation, a run of the tool sees there: it walks after each.
 constexpr size_t kWalkedForOne = 8;
+constexpr size_t kWalkEvery = 12;
 // Tries to claim a goroutine that are enough: a try fails only when something ran in between, and that is once (F4).
 constexpr int kMaxClaims = 16;
 
@@ -275,7 +276,7 @@ bool Machine::check_locks() {
 bool Machine::check_after(bool walk) {
   if (!check_locks()) return false;
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
-  if (!walk && ++since_walk_ * kWalkedForOne < checker_.walk_size()) return true;
+  if (!walk && ++since_walk_ < std::max(kWalkEvery, checker_.walk_size() / kWalkedForOne)) return true;
   since_walk_ = 0;
   return checker_.check_walk();
 }
@@ -1131,8 +1132,9 @@ void Machine::skip_job() {
   collector_.skip_job();
 }
 
-// Finishes the mark phase: every job, every held pointer, then the pause's part of the drain.
-bool Machine::end_cycle() {
+// Finishes the mark phase: every job, every held pointer, then the pause's part of the drain. `goes_on`: the caller
+// drains next, and looks at what is left then.
+bool Machine::end_cycle(bool goes_on) {
   const int markers = collector_.kind().markers;
   for (int turn = 0; collector_.jobs_left() && !checker_.failed(); ++turn) {
     const uint32_t marker = static_cast<uint32_t>(turn % markers);
@@ -1156,9 +1158,10 @@ bool Machine::end_cycle() {
   for (Proc proc = 0; proc < pool_->params().procs; ++proc) note_buffer(proc);
   const PolicyClaims& claims = policy_->claims;
   const uint64_t least = claims.defers_shrunk && claims.tells_places ? model_.deferred.count : 0;
+  const bool look = !goes_on || model_.deferred.count != 0;  // else the caller sees the same
   if (claims.empties_in_pause) model_.free_all_deferred();
   if (!claims.empties_in_pause || checker_.failed()) return !checker_.failed();
-  if (!checker_.check_quiescent(false) || !checker_.check_step(false)) return false;
+  if (look && (!checker_.check_quiescent(false) || !checker_.check_step(false))) return false;
   if (!kCountsWork || pause_work_ >= least) return true;
   return checker_.report(Invariant::kF4, "the pause freed %" PRIu64 " stacks and says it did %" PRIu64 " units of work",
                          least, pause_work_);
@@ -1167,7 +1170,7 @@ bool Machine::end_cycle() {
 const char* Machine::do_gc_end() {
   if (nested_) return kNeedsStop;
   if (!marking()) return kNoMark;
-  end_cycle();
+  end_cycle(false);
   return nullptr;
 }
 
@@ -1280,6 +1283,7 @@ void Machine::check_hold(size_t budget) {
                   locks_.longest_hold(), bound);
 }
 
+// Until nothing is pending; the caller looks at what is left.
 bool Machine::drain_all() {
   // Every step frees at least one stack or ends a pass, so this many are enough (F4).
   for (size_t steps = 0; pool_->drain_pending(); ++steps) {
@@ -1289,14 +1293,14 @@ bool Machine::drain_all() {
     if (!checker_.settle_drained(model_, policy_->claims.defers_shrunk ? freed : 0)) return false;
   }
   model_.forget_reserve();
-  return checker_.check_quiescent(false);
+  return true;
 }
 
 const char* Machine::do_quiesce() {
   if (nested_) return kNeedsStop;
-  if (marking() && !end_cycle()) return nullptr;
+  if (marking() && !end_cycle(true)) return nullptr;
   do_restart();
-  drain_all();
+  if (drain_all()) checker_.check_quiescent(false);
   return nullptr;
 }
 
@@ -1321,8 +1325,9 @@ bool Machine::kill_all() {
     call(Op::kHeapFree, "pool.free_heap(std::exchange(heap[%zu], 0));", slot);
     pool_->free_heap(std::exchange(model_.heap[slot], 0));
   }
+  if (!checker_.check_walk()) return false;  // before the cycle flushes what the dead have left in the caches
   begin_cycle({1, false});
-  if (!end_cycle()) return false;
+  if (!end_cycle(true)) return false;
   do_restart();
   return drain_all();
 }

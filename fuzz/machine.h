@@ -239,7 +239,7 @@ class Machine final : private YieldHook {
   ModelRetired retired_of(uint32_t g) const;
   bool defers(RetireWhy why) const;
   void begin_cycle(CycleKind kind);
-  bool end_cycle();
+  bool end_cycle(bool goes_on);
   bool end_mark_in_bounds();
   size_t step_drain(size_t budget);
   void check_hold(size_t budget);

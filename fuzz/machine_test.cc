@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "fuzz/mutator.h"
 #include "target/defects.h"
 
 namespace stackdrain {
@@ -52,6 +53,41 @@ TEST(Machine, TheRaceIsReportedUnderImmediateOnly) {
     EXPECT_EQ(id_of(verdict.violation.invariant), "A3");
     EXPECT_EQ(verdict.index, 5u);
     EXPECT_NE(std::string_view(verdict.violation.message.data()).find("marker m0 holds"), std::string_view::npos);
+  }
+}
+
+// The first word of the arena that is not zero, or one that ASan would let be used; 0 if there is none.
+#if defined(__clang__)
+__attribute__((no_sanitize("address")))
+#elif defined(__GNUC__)
+__attribute__((no_sanitize_address))
+#endif
+uintptr_t
+first_left_behind(uintptr_t base, size_t bytes, size_t mapped_once) {
+  for (uintptr_t at = base; at < base + bytes; at += sizeof(uint64_t)) {
+    if (*reinterpret_cast<const volatile uint64_t*>(at) != 0) return at;
+    if (asan_enabled && at < base + mapped_once && !asan_is_poisoned(at)) return at;
+  }
+  return 0;
+}
+
+// A reset clears what was noted as written to and nothing else, so that has to be all of it.
+TEST(Machine, AResetLeavesTheArenaZeroAndPoisoned) {
+  constexpr size_t kArena = size_t{8} << 20;
+  std::vector<uint8_t> program(128);
+  for (const PolicyRow& policy : policies()) {
+    for (uint32_t seed = 1; seed <= 4; ++seed) {
+      size_t size = 0;
+      for (uint32_t turn = 0; turn < 64; ++turn) {
+        size = mutate_program(program.data(), size, program.size(), seed * 4096 + turn, nullptr);
+      }
+      machine().run({program.data(), size}, policy);
+      const AnyPool& pool = *machine().pool();
+      const size_t mapped = pool.arena_mapped();
+      machine().run({nullptr, 0}, policy);
+      const uintptr_t left = first_left_behind(pool.arena_base(), kArena, mapped);
+      ASSERT_EQ(left, 0u) << policy.name << ", seed " << seed << ": +" << left - pool.arena_base();
+    }
   }
 }
 

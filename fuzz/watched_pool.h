@@ -55,6 +55,7 @@ class WatchedPool final : public AnyPool {
   uintptr_t allocate_heap(uint32_t pages, bool zeroed) override { return pool_->allocate_heap(pages, zeroed); }
   void free_heap(uintptr_t base) override { pool_->free_heap(base); }
   uint64_t release_idle() override { return pool_->release_idle(); }
+  void note_written(uintptr_t lo, size_t bytes) override { pool_->note_written(lo, bytes); }
   Location locate(uintptr_t address) const override { return pool_->locate(address); }
   PoolStats stats() const override { return pool_->stats(); }
   void walk(WalkVisitor& visitor) const override { pool_->walk(visitor); }

@@ -229,6 +229,9 @@ class AnyPool {
   virtual void free_heap(uintptr_t base) = 0;
   // Gives the memory of all Free spans back to the system; the bytes newly given back.
   virtual uint64_t release_idle() = 0;
+  // The owner of a stack writes to [lo, lo + bytes) of it, or may from now on: so that a reset clears no more than
+  // that. A pool that clears all that it issued need not care.
+  virtual void note_written(uintptr_t lo, size_t bytes) = 0;
   virtual Location locate(uintptr_t address) const = 0;
   virtual PoolStats stats() const = 0;
   virtual void walk(WalkVisitor& visitor) const = 0;
@@ -290,6 +293,9 @@ class PoolBox final : public AnyPool {
   uintptr_t allocate_heap(uint32_t pages, bool zeroed) override { return pool_.allocate_heap(pages, zeroed); }
   void free_heap(uintptr_t base) override { pool_.free_heap(base); }
   uint64_t release_idle() override { return pool_.release_idle(); }
+  void note_written([[maybe_unused]] uintptr_t lo, [[maybe_unused]] size_t bytes) override {
+    if constexpr (requires { pool_.note_written(lo, bytes); }) pool_.note_written(lo, bytes);
+  }
   Location locate(uintptr_t address) const override { return pool_.locate(address); }
   PoolStats stats() const override { return pool_.stats(); }
   void walk(WalkVisitor& visitor) const override { pool_.walk(visitor); }

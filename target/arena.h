@@ -36,8 +36,13 @@ class Arena {
 
   std::atomic<uint32_t>* page_map() const { return page_map_; }
   Span* spans() const { return spans_; }
-  // One byte a page: issued since the last reset, so its memory may not be zero.
+  // One byte a page, two bits for each smallest stack in it: since the last reset its link words (kDirtyLink << n) or
+  // all of it (kDirtyUnit << n) may have been written to. Of a page with 0 everything is zero.
   uint8_t* dirty() const { return dirty_; }
+  static constexpr uint8_t kDirtyLink = 0x01;
+  static constexpr uint8_t kDirtyLinks = 0x0f;
+  static constexpr uint8_t kDirtyUnit = 0x10;
+  static constexpr uint8_t kDirtyAll = 0xff;
 
  private:
   uintptr_t base_ = 0;

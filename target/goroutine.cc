@@ -52,6 +52,16 @@ void Goroutine::write_canary() const {
   word(stack_.lo + sizeof(uint64_t)) = stack_canary(id_, generation_, 1);
 }
 
+// Tells the pool, once for each smallest stack's worth of it, how far down the stack is written to.
+void Goroutine::note_written([[maybe_unused]] AnyPool& pool, [[maybe_unused]] uintptr_t low) {
+#if STACKDRAIN_YIELDS
+  if (low >= noted_) return;
+  const uintptr_t end = noted_;
+  noted_ = low & ~uintptr_t{kMinStackBytes - 1};
+  pool.note_written(noted_, end - noted_);
+#endif
+}
+
 void Goroutine::push_frame(size_t bytes) {
   const uintptr_t link = sp_ - sizeof(uint64_t);
   const uintptr_t low = sp_ - bytes;
@@ -87,7 +97,9 @@ bool Goroutine::spawn(AnyPool& pool, Proc proc, size_t bytes, bool marking) {
   sp_ = stack_.hi;
   frame_ = 0;
   shrunk_cycle_ = 0;
+  noted_ = sp_;
   write_canary();
+  note_written(pool, sp_ - kFrameUnit);
   push_frame(kFrameUnit);
   set_status(GoStatus::kRunning);
   return true;
@@ -117,6 +129,7 @@ bool Goroutine::call(AnyPool& pool, Proc proc, size_t frame_bytes, bool marking)
     while (bytes - used() < frame_bytes + guard) bytes *= 2;
     if (!grow(pool, proc, bytes, marking)) return false;
   }
+  note_written(pool, sp_ - frame_bytes);
   push_frame(frame_bytes);
   return true;
 }
@@ -220,6 +233,8 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
   adjust_roots(old, delta);
   yield_point(Yield::kCopyAdjust);
   const size_t bytes = used();
+  noted_ = fresh.hi;
+  note_written(pool, fresh.hi - bytes);
   std::memcpy(reinterpret_cast<void*>(fresh.hi - bytes), reinterpret_cast<const void*>(sp_), bytes);
   yield_point(Yield::kCopyCopy);
   stack_ = fresh;

@@ -42,6 +42,7 @@
 #include "target/any_pool.h"
 #include "target/claim.h"
 #include "target/stack.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 
@@ -150,6 +151,7 @@ class Goroutine {
   void adjust_frames(const Stack& from, uintptr_t delta);
   void adjust_roots(const Stack& from, uintptr_t delta);
   void push_frame(size_t bytes);
+  void note_written(AnyPool& pool, uintptr_t low);
   void write_canary() const;
   void clear_roots();
   void clear_wait();
@@ -160,6 +162,7 @@ class Goroutine {
   }
 
   Stack stack_;
+  uintptr_t noted_ = 0;  // the pool knows that what is above may be written to; only where a reset has to be fast
   uintptr_t sp_ = 0;
   uintptr_t frame_ = 0;
   std::array<std::atomic<uintptr_t>, kRootKinds> roots_{};

@@ -3,7 +3,7 @@
 // Every lock of target is one of these, so that "which lock guards what" is checked by the compiler (clang,
 // -Wthread-safety) and by TSan, which sees std::mutex through its interceptors. In builds with STACKDRAIN_YIELDS a
 // harness can watch which lock its thread takes while it holds which others (LockHook), and a lock that the thread
-// holds already is then told and not waited for.
+// holds already, or that no other thread takes, is then told and not waited for.
 #pragma once
 
 #include <mutex>
@@ -32,9 +32,9 @@ namespace stackdrain {
 // Who watches a thread's locks. Installed per thread.
 class LockHook {
  public:
-  // The thread is about to wait for the lock; false: it holds it already, so it must not.
+  // The thread is about to wait for the lock; false: it need not, because it holds it already or is the only one.
   virtual bool acquires(const void* mutex) = 0;
-  // False: it still holds it, from an outer acquire.
+  // False: it did not wait for it, or holds it still, from an outer acquire.
   virtual bool releases(const void* mutex) = 0;
 
  protected:

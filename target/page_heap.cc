@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "target/defects.h"
 #include "target/yield.h"
@@ -23,19 +24,16 @@ constexpr uint64_t bytes_of(uint64_t pages) {
 
 void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   MutexLock lock(mutex_);
-  const uintptr_t base = arena_.base();
-  asan_unpoison(base, mapped_bytes());
   const uint32_t mapped = mapped_pages_.load(std::memory_order_relaxed);
-  size_t dirty_pages = 0;
-  for (uint32_t page = 0; page < mapped; ++page) dirty_pages += arena_.dirty()[page];
-  if (bytes_of(dirty_pages) > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
+  if (mapped_bytes() > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
     // not reached by programs: no arena that large is reset
-    madvise(reinterpret_cast<void*>(base), mapped_bytes(), MADV_DONTNEED);
+    madvise(reinterpret_cast<void*>(arena_.base()), mapped_bytes(), MADV_DONTNEED);
   } else {
     for (uint32_t page = 0; page < mapped; ++page) {
-      if (arena_.dirty()[page] != 0) std::memset(reinterpret_cast<void*>(arena_.address_of(page)), 0, kPageBytes);
+      if (arena_.dirty()[page] != 0) clear_page(page);
     }
   }
+  if (!at_rest(mapped)) asan_poison(arena_.base(), mapped_bytes());
   std::memset(arena_.dirty(), 0, mapped);
   std::memset(static_cast<void*>(arena_.page_map()), 0, mapped * sizeof(std::atomic<uint32_t>));
   std::memset(static_cast<void*>(arena_.spans()), 0, (descriptors_used_ + size_t{1}) * sizeof(Span));
@@ -48,6 +46,34 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   page_limit_ = page_limit == 0 ? arena_.pages() : std::min(page_limit, arena_.pages());
   grow_pages_ = std::max(uint32_t{1}, static_cast<uint32_t>(grow_chunk_bytes >> kPageShift));
   accounts_ = {};
+}
+
+// Is all of the arena one Free span? Then nothing of it is issued, and all of it poisoned.
+bool PageHeap::at_rest(uint32_t mapped) const {
+  const Span& span = arena_.spans()[arena_.page_map()[0].load(std::memory_order_relaxed)];
+  return span.current() == SpanState::kFree && span.page_count() == mapped;
+}
+
+// Only what may have been written to is cleared: half of a fuzzer's time goes into resets otherwise.
+void PageHeap::clear_page(uint32_t page) {
+  const uint32_t dirty = std::exchange(arena_.dirty()[page], uint8_t{0});
+  const uintptr_t base = arena_.address_of(page);
+  if (dirty == Arena::kDirtyAll) return clear(base, kPageBytes);
+  for (uint32_t unit = 0; unit < kUnitsPerPage; ++unit) {
+    const uintptr_t lo = base + unit * kMinStackBytes;
+    if ((dirty >> unit & Arena::kDirtyUnit) != 0) {
+      clear(lo, kMinStackBytes);
+    } else if ((dirty >> unit & Arena::kDirtyLink) != 0) {
+      clear(lo, kLinkBytes);
+    }
+  }
+}
+
+// What is cleared is in no use.
+void PageHeap::clear(uintptr_t address, size_t bytes) {
+  asan_unpoison(address, bytes);
+  std::memset(reinterpret_cast<void*>(address), 0, bytes);
+  asan_poison(address, bytes);
 }
 
 Span* PageHeap::new_descriptor() {
@@ -112,7 +138,10 @@ bool PageHeap::grow(uint32_t pages) {
   span->needs_zero = false;
   span->released = false;
   mapped_pages_.store(mapped + more, std::memory_order_relaxed);
-  asan_poison(base_of(*span), bytes_of(more));
+  if (mapped + more > poisoned_pages_) {
+    poisoned_pages_ = mapped + more;
+    asan_poison(base_of(*span), bytes_of(more));
+  }
   accounts_.system_bytes += bytes_of(more);
   accounts_.idle_bytes += bytes_of(more);
   merge_and_list(span);
@@ -139,6 +168,17 @@ void PageHeap::split(Span* span, uint32_t pages) {
   insert_free(rest);
 }
 
+// What may be written to of a page that is issued: all of it; of a stack's, the pool's links and what note_written
+// says.
+uint8_t PageHeap::dirty_from_issue([[maybe_unused]] const Span& span, [[maybe_unused]] uint32_t page,
+                                   [[maybe_unused]] SpanUse use) {
+#if STACKDRAIN_YIELDS
+  if (use.state == SpanState::kStack && use.order != kLargeOrder) return Arena::kDirtyLinks;
+  if (use.state == SpanState::kStack) return page == span.first() ? Arena::kDirtyLink : uint8_t{0};
+#endif
+  return Arena::kDirtyAll;
+}
+
 // Writes all metadata, then publishes the state (A7, A8).
 void PageHeap::issue(Span* span, SpanUse use) {
   const uint32_t pages = span->page_count();
@@ -161,7 +201,7 @@ void PageHeap::issue(Span* span, SpanUse use) {
   }
   for (uint32_t page = span->first(); page < span->first() + pages; ++page) {
     set_map(page, span);
-    arena_.dirty()[page] = 1;
+    note_dirty(page, dirty_from_issue(*span, page, use));
   }
   accounts_.idle_bytes -= bytes_of(pages);
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) += bytes_of(pages);
@@ -222,7 +262,8 @@ void PageHeap::withdraw(Span* span) {
   const bool stack = span->current() == SpanState::kStack;
   STACKDRAIN_CHECK(stack || span->current() == SpanState::kInUse, "only a Stack or InUse span can be freed");
   const uint64_t bytes = bytes_of(span->page_count());
-  asan_poison(base_of(*span), bytes);
+  // A large stack was poisoned when it was given up, but for its links.
+  asan_poison(base_of(*span), span->order == kLargeOrder ? kLinkBytes : bytes);
   if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
   clear_metadata(*span);
   accounts_.stack_spans_released += stack ? 1 : 0;
@@ -255,6 +296,7 @@ void PageHeap::free_lower_half(Span* span) {
   span->narrow(first + half, half);
   span->slot_bytes = static_cast<uint32_t>(bytes_of(half));
   asan_poison(base_of(*lower), bytes_of(half));
+  note_dirty(first + half, Arena::kDirtyLink);  // where the upper half's canary goes
   accounts_.stack_bytes -= bytes_of(half);
   accounts_.idle_bytes += bytes_of(half);
   merge_and_list(lower);
@@ -286,19 +328,13 @@ void PageHeap::free_runs(FreeRuns& runs) {
 // Under a fuzzer the system is spared: the pages read as zero afterwards, which is all that anybody can see of it, and
 // a system call and its page faults would cost more than the rest of an execution.
 bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {
-  const uintptr_t base = arena_.address_of(first);
 #if STACKDRAIN_YIELDS
   for (uint32_t page = first; page < first + pages; ++page) {
-    if (arena_.dirty()[page] == 0) continue;
-    arena_.dirty()[page] = 0;
-    const uintptr_t address = arena_.address_of(page);
-    asan_unpoison(address, kPageBytes);
-    std::memset(reinterpret_cast<void*>(address), 0, kPageBytes);
+    if (arena_.dirty()[page] != 0) clear_page(page);
   }
-  asan_poison(base, bytes_of(pages));
   return true;
 #else
-  return madvise(reinterpret_cast<void*>(base), bytes_of(pages), MADV_DONTNEED) == 0;
+  return madvise(reinterpret_cast<void*>(arena_.address_of(first)), bytes_of(pages), MADV_DONTNEED) == 0;
 #endif
 }
 
@@ -319,155 +355,6 @@ uint64_t PageHeap::release_idle() {
   }
   accounts_.released_bytes += bytes;
   return bytes;
-}
-
-Span* PageHeap::span_of(uintptr_t address) const {
-  if (!arena_.contains(address)) return nullptr;
-  const uint32_t page = arena_.page_of(address);
-  const uint32_t index = arena_.page_map()[page].load(std::memory_order_acquire);
-  if (index == 0) return nullptr;
-  Span* span = arena_.spans() + index;
-  return span->covers(page) ? span : nullptr;
-}
-
-Location PageHeap::locate(uintptr_t address) const {
-  const Span* span = span_of(address);
-  if (span == nullptr) return {};
-  const SpanState state = span->current();  // first: it was published after the rest (A8)
-  return {state, span->current_generation(), base_of(*span), span->page_count()};
-}
-
-HeapAccounts PageHeap::accounts() const {
-  MutexLock lock(mutex_);
-  return accounts_;
-}
-
-SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
-  SpanView view;
-  view.base = base;
-  view.pages = span.page_count();
-  view.state = span.current();
-  view.generation = span.current_generation();
-  view.order = span.order;
-  view.list = span.list;
-  view.slot_bytes = span.slot_bytes;
-  view.capacity = span.capacity;
-  view.out = span.out;
-  view.limit = span.limit;
-  view.has_free_list = span.has_free_slot();
-  view.needs_zero = span.needs_zero;
-  view.released = span.released;
-  view.released_pages = span.released ? view.pages : 0;
-  return view;
-}
-
-void PageHeap::walk_map(const Span& span, WalkVisitor& visitor) const {
-  const uint32_t first = span.first();
-  const uint32_t last = first + span.page_count() - 1;
-  const bool every_page = span.current() != SpanState::kFree;
-  for (uint32_t page = every_page ? first : last; page <= last; ++page) {
-    // not reached by programs: only a damaged pool is so
-    if (arena_.page_map()[page].load(std::memory_order_relaxed) != index_of(&span)) {
-      visitor.fault(WalkFault::kPageMap, arena_.address_of(page));
-    }
-  }
-}
-
-void PageHeap::walk(WalkVisitor& visitor) const {
-  MutexLock lock(mutex_);
-  uint32_t page = 0;
-  uint32_t spans = 0;
-  uint32_t free_spans = 0;
-  while (page < mapped_pages_) {
-    const uint32_t index = arena_.page_map()[page].load(std::memory_order_relaxed);
-    const Span& span = arena_.spans()[index];
-    // not reached by programs: only a damaged pool is so
-    if (index == 0 || span.first() != page || span.page_count() == 0 || page + span.page_count() > mapped_pages_) {
-      visitor.fault(WalkFault::kTiling, arena_.address_of(page));
-      return;  // nothing behind this page can be trusted
-    }
-    // not reached by programs: only a damaged pool is so
-    if (span.current() == SpanState::kDead) visitor.fault(WalkFault::kDeadReached, arena_.address_of(page));
-    ++spans;
-    free_spans += span.current() == SpanState::kFree ? 1 : 0;
-    visitor.span(view_of(span, arena_.address_of(page)));
-    walk_map(span, visitor);
-    page += span.page_count();
-  }
-  walk_free_lists(visitor, free_spans);
-  walk_spare(visitor, spans);
-  // not reached by programs: explore alone asks
-  if (visitor.wants_hidden()) tell_hidden(visitor);
-}
-
-// Free spans in the order in which their lists would issue them, which of their pages are not zero though they say so,
-// and what recycled descriptors carry into their next life.
-// not reached by programs: explore alone asks
-void PageHeap::tell_hidden(WalkVisitor& visitor) const {
-  const auto tell = [&](const SpanLinks& list) {
-    for (const Span* span = list.front(); span != nullptr; span = span->next) {
-      visitor.hidden(uint64_t{span->first()} << 2 | (span->released ? 1 : 0));
-      for (uint32_t page = span->first(); page < span->first() + span->page_count(); ++page) {
-        if (!span->needs_zero && !span->released && arena_.dirty()[page] != 0) visitor.hidden(uint64_t{page} << 2 | 2);
-      }
-    }
-  };
-  tell(free_[0]);
-  for (size_t word = 0; word < non_empty_.size(); ++word) {
-    for (uint64_t bits = non_empty_[word]; bits != 0; bits &= bits - 1) {
-      tell(free_[word * 64 + static_cast<size_t>(std::countr_zero(bits))]);
-    }
-  }
-  for (const Span* span = spare_; span != nullptr; span = span->next) {
-    if (span->limit != 0 || span->free_list != 0) visitor.hidden((span->limit - arena_.base()) | 3);
-  }
-}
-
-// `spans`: how many descriptors are in use; the others are spare, and none is lost.
-void PageHeap::walk_spare(WalkVisitor& visitor, uint32_t spans) const {
-  uint32_t steps = 0;
-  for (const Span* span = spare_; span != nullptr; span = span->next) {
-    // not reached by programs: only a damaged pool is so
-    const bool untouched = span->current() == SpanState::kDead && span->order == kNoOrder && span->slot_bytes == 0 &&
-                           span->out == 0 && span->capacity == 0 && !span->needs_zero && !span->released;
-    // not reached by programs: only a damaged pool is so
-    if (!untouched || ++steps > descriptors_used_) {
-      visitor.fault(WalkFault::kDescriptor, base_of(*span));
-      return;
-    }
-  }
-  // not reached by programs: only a damaged pool is so
-  if (spans + steps != descriptors_used_) visitor.fault(WalkFault::kDescriptor, arena_.base());
-}
-
-// `free_spans`: how many there are; each must be on a list, and on one that best_fit looks at.
-void PageHeap::walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const {
-  uint32_t seen = walk_free_list(visitor, 0);
-  for (size_t word = 0; word < non_empty_.size(); ++word) {
-    for (uint64_t bits = non_empty_[word]; bits != 0; bits &= bits - 1) {
-      seen += walk_free_list(visitor, static_cast<uint32_t>(word * 64) + static_cast<uint32_t>(std::countr_zero(bits)));
-    }
-  }
-  // not reached by programs: only a damaged pool is so
-  if (seen != free_spans) visitor.fault(WalkFault::kListMember, arena_.base());
-}
-
-// The spans on one list.
-uint32_t PageHeap::walk_free_list(WalkVisitor& visitor, uint32_t n) const {
-  uint32_t steps = 0;
-  const Span* prev = nullptr;
-  for (const Span* span = free_[n].front(); span != nullptr; prev = span, span = span->next) {
-    const bool right_list = n == 0 ? span->page_count() >= kExactLists : span->page_count() == n;
-    // not reached by programs: only a damaged pool is so
-    if (span->current() != SpanState::kFree || span->list != SpanList::kHeapFree || !right_list ||
-        ++steps > mapped_pages_) {
-      visitor.fault(WalkFault::kListMember, base_of(*span));
-      break;
-    }
-    // not reached by programs: only a damaged pool is so
-    if (span->prev != prev) visitor.fault(WalkFault::kListLink, base_of(*span));
-  }
-  return steps;
 }
 
 }  // namespace stackdrain

@@ -84,12 +84,36 @@ class PageHeap {
   uint64_t release_idle() SD_EXCLUDES(mutex_);
 
   // The descriptor that a page maps to, if its range covers the address; else nullptr. Lock-free.
-  Span* span_of(uintptr_t address) const;
-  Location locate(uintptr_t address) const;
+  Span* span_of(uintptr_t address) const {
+    if (!arena_.contains(address)) return nullptr;
+    const uint32_t page = arena_.page_of(address);
+    const uint32_t index = arena_.page_map()[page].load(std::memory_order_acquire);
+    if (index == 0) return nullptr;
+    Span* span = arena_.spans() + index;
+    return span->covers(page) ? span : nullptr;
+  }
+  Location locate(uintptr_t address) const {
+    const Span* span = span_of(address);
+    if (span == nullptr) return {};
+    const SpanState state = span->current();  // first: it was published after the rest (A8)
+    return {state, span->current_generation(), base_of(*span), span->page_count()};
+  }
 
   HeapAccounts accounts() const SD_EXCLUDES(mutex_);
   size_t mapped_bytes() const {
     return static_cast<size_t>(mapped_pages_.load(std::memory_order_relaxed)) << kPageShift;
+  }
+  // Who owns a stack may write to [lo, lo + bytes) from now on. Only where resets have to be fast is that worth a note;
+  // elsewhere a span's issue has noted all of it.
+  void note_written([[maybe_unused]] uintptr_t lo, [[maybe_unused]] size_t bytes) {
+#if STACKDRAIN_YIELDS
+    // not reached by programs: a planted defect alone makes a stack that leaves the arena
+    for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes && arena_.contains(unit);
+         unit += kMinStackBytes) {
+      const uint32_t page = arena_.page_of(unit);
+      note_dirty(page, static_cast<uint8_t>(Arena::kDirtyUnit << (unit - arena_.address_of(page)) / kMinStackBytes));
+    }
+#endif
   }
   // Spans in address order, then faults. World stopped.
   void walk(WalkVisitor& visitor) const SD_EXCLUDES(mutex_);
@@ -102,6 +126,7 @@ class PageHeap {
 
  private:
   static constexpr uint32_t kExactLists = 128;
+  static constexpr uint32_t kUnitsPerPage = kPageBytes / kMinStackBytes;
 
   Span* new_descriptor() SD_REQUIRES(mutex_);
   void drop_descriptor(Span* span) SD_REQUIRES(mutex_);
@@ -117,6 +142,15 @@ class PageHeap {
   static void end_run(FreeRuns& runs);
   void set_map(uint32_t page, const Span* span);
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
+  // Stacks of two owners may share a page.
+  void note_dirty(uint32_t page, uint8_t bits) {
+    uint8_t* dirty = arena_.dirty() + page;
+    if ((__atomic_load_n(dirty, __ATOMIC_RELAXED) & bits) != bits) __atomic_fetch_or(dirty, bits, __ATOMIC_RELAXED);
+  }
+  void clear_page(uint32_t page) SD_REQUIRES(mutex_);
+  void clear(uintptr_t address, size_t bytes) SD_REQUIRES(mutex_);
+  bool at_rest(uint32_t mapped) const SD_REQUIRES(mutex_);
+  static uint8_t dirty_from_issue(const Span& span, uint32_t page, SpanUse use);
   bool give_back_memory(uint32_t first, uint32_t pages) SD_REQUIRES(mutex_);
   void walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const SD_REQUIRES(mutex_);
   uint32_t walk_free_list(WalkVisitor& visitor, uint32_t n) const SD_REQUIRES(mutex_);
@@ -133,6 +167,7 @@ class PageHeap {
   uint32_t generation_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t page_limit_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t grow_pages_ SD_GUARDED_BY(mutex_) = 0;
+  uint32_t poisoned_pages_ SD_GUARDED_BY(mutex_) = 0;  // those below were mapped once: poisoned, but for what is issued
   // Written under mutex_. Read without it by who only needs what covers spans that it knows: whoever got those from the
   // heap, under this lock, has handed them on under another.
   std::atomic<uint32_t> mapped_pages_{0};

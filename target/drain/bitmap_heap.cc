@@ -77,7 +77,6 @@ BitmapHeap::Meta BitmapHeap::meta_of(uint32_t first) const {
 void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   MutexLock lock(mutex_);
   const uint32_t pages = mapped();
-  asan_unpoison(arena_.base(), mapped_bytes());
   size_t touched = 0;
   for (size_t word = 0; word < mapped_words(); ++word) {
     touched += static_cast<size_t>(std::popcount(touched_.load(word)));
@@ -86,10 +85,9 @@ void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
     // not reached by programs: no arena that large is reset
     madvise(reinterpret_cast<void*>(arena_.base()), mapped_bytes(), MADV_DONTNEED);
   } else {
-    for (size_t page = touched_.next(0, pages); page < pages; page = touched_.next(page + 1, pages)) {
-      std::memset(reinterpret_cast<void*>(arena_.address_of(static_cast<uint32_t>(page))), 0, kPageBytes);
-    }
+    clear({0, pages});
   }
+  if (start_.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());  // else nothing is issued
   for (const SummedBits* bits : {&idle_, &start_}) bits->reset(pages);
   for (const Bits* bits : {&stack_, &used_, &zero_, &released_, &touched_}) bits->reset(pages);
   if (pages != 0) std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));
@@ -185,7 +183,10 @@ bool BitmapHeap::grow(uint32_t pages, bool aligned) {
   const uint32_t more = std::min(page_limit_ - end, std::max(static_cast<uint32_t>(wanted) - end, grow_pages_));
   for_words(end, more, [&](size_t word, uint64_t mask) { idle_.put(word, mask); });
   mapped_pages_.store(end + more, std::memory_order_relaxed);
-  asan_poison(arena_.address_of(end), bytes_of(more));
+  if (end + more > poisoned_pages_) {
+    poisoned_pages_ = end + more;
+    asan_poison(arena_.address_of(end), bytes_of(more));
+  }
   accounts_.system_bytes += bytes_of(more);
   accounts_.idle_bytes += bytes_of(more);
   lower_hints(idle / kWordBits);
@@ -313,18 +314,23 @@ BitmapHeap::Run BitmapHeap::idle_run(uint32_t page) const {
   return run;
 }
 
+// Makes what was touched of a run zero; it is in no use.
+void BitmapHeap::clear(Run run) {
+  for (size_t page = touched_.next(run.first, run.end); page < run.end; page = touched_.next(page + 1, run.end)) {
+    const uintptr_t base = arena_.address_of(static_cast<uint32_t>(page));
+    asan_unpoison(base, kPageBytes);
+    std::memset(reinterpret_cast<void*>(base), 0, kPageBytes);
+    asan_poison(base, kPageBytes);
+  }
+}
+
 // Under a fuzzer the system is spared, as in PageHeap.
 void BitmapHeap::give_back_memory(Run run) {
-  const uintptr_t base = arena_.address_of(run.first);
-  const uint64_t bytes = bytes_of(run.end - run.first);
 #if STACKDRAIN_YIELDS
-  asan_unpoison(base, bytes);
-  for (size_t page = touched_.next(run.first, run.end); page < run.end; page = touched_.next(page + 1, run.end)) {
-    std::memset(reinterpret_cast<void*>(arena_.address_of(static_cast<uint32_t>(page))), 0, kPageBytes);
-  }
-  asan_poison(base, bytes);
+  clear(run);
 #else
-  const int refused = madvise(reinterpret_cast<void*>(base), bytes, MADV_DONTNEED);
+  const uint64_t bytes = bytes_of(run.end - run.first);
+  const int refused = madvise(reinterpret_cast<void*>(arena_.address_of(run.first)), bytes, MADV_DONTNEED);
   STACKDRAIN_CHECK(refused == 0, "the system does not take idle memory back");
 #endif
 }

@@ -101,6 +101,7 @@ class BitmapHeap {
   void withdraw(PageMask leaving, bool stack);
   void lower_hints(size_t word) SD_REQUIRES(mutex_);
   Run idle_run(uint32_t page) const SD_REQUIRES(mutex_);
+  void clear(Run run) SD_REQUIRES(mutex_);
   void give_back_memory(Run run) SD_REQUIRES(mutex_);
   uint32_t walk_idle(uint32_t page, WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   uint32_t walk_span(uint32_t page, WalkVisitor& visitor) const SD_REQUIRES(mutex_);
@@ -122,6 +123,7 @@ class BitmapHeap {
   uint32_t generation_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t page_limit_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t grow_pages_ SD_GUARDED_BY(mutex_) = 0;
+  uint32_t poisoned_pages_ SD_GUARDED_BY(mutex_) = 0;  // those below were mapped once: poisoned, but for what is issued
   // Written under mutex_. Read without it by who only needs what covers spans that it knows.
   std::atomic<uint32_t> mapped_pages_{0};
   HeapAccounts accounts_ SD_GUARDED_BY(mutex_);
