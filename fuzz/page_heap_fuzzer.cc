@@ -197,6 +197,7 @@ class PageHeapRun final : private WalkVisitor {
     if (live_count_ == 0) return;
     const LiveSpan& span = live_[argument % live_count_];
     asan_unpoison(arena_.address_of(span.first), span.pages * kPageBytes);
+    if (span.use.state == SpanState::kStack) heap_.note_written(arena_.address_of(span.first), span.pages * kPageBytes);
     auto* words = reinterpret_cast<uint64_t*>(arena_.address_of(span.first));
     for (size_t i = 0; i < span.pages * kPageBytes / sizeof(uint64_t); i += 16) words[i] = ~uint64_t{argument};
   }

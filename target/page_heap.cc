@@ -303,12 +303,19 @@ void PageHeap::free_lower_half(Span* span) {
   if (planted(Defect::kSplitKeepsOldList)) list_for(half * 2).push_front(span, SpanList::kHeapFree);
 }
 
+// not reached by programs: the planted defect Q9 alone
+void PageHeap::take_lock_again() SD_NO_ANALYSIS {
+  mutex_.lock();
+  mutex_.unlock();
+}
+
 void PageHeap::free_runs(FreeRuns& runs) {
   if (runs.last == nullptr) return;
   end_run(runs);
   MutexLock lock(mutex_);
   yield_point(Yield::kHeapLock);
   ++accounts_.locks_taken;
+  if (planted(Defect::kQ9LockHeldIntoFree)) take_lock_again();
   accounts_.stack_spans_released += runs.spans;
   accounts_.stack_bytes -= bytes_of(runs.pages);  // the sizes before merging (E4)
   accounts_.idle_bytes += bytes_of(runs.pages);

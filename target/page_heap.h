@@ -107,9 +107,9 @@ class PageHeap {
   // elsewhere a span's issue has noted all of it.
   void note_written([[maybe_unused]] uintptr_t lo, [[maybe_unused]] size_t bytes) {
 #if STACKDRAIN_YIELDS
-    // not reached by programs: a planted defect alone makes a stack that leaves the arena
-    for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes && arena_.contains(unit);
-         unit += kMinStackBytes) {
+    for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes; unit += kMinStackBytes) {
+      // not reached by programs: a planted defect alone makes a stack that leaves the arena
+      if (!arena_.contains(unit)) return;
       const uint32_t page = arena_.page_of(unit);
       note_dirty(page, static_cast<uint8_t>(Arena::kDirtyUnit << (unit - arena_.address_of(page)) / kMinStackBytes));
     }
@@ -151,6 +151,7 @@ class PageHeap {
   void clear(uintptr_t address, size_t bytes) SD_REQUIRES(mutex_);
   bool at_rest(uint32_t mapped) const SD_REQUIRES(mutex_);
   static uint8_t dirty_from_issue(const Span& span, uint32_t page, SpanUse use);
+  void take_lock_again();
   bool give_back_memory(uint32_t first, uint32_t pages) SD_REQUIRES(mutex_);
   void walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const SD_REQUIRES(mutex_);
   uint32_t walk_free_list(WalkVisitor& visitor, uint32_t n) const SD_REQUIRES(mutex_);

@@ -166,7 +166,7 @@ size_t ReferencePool::release_empty_of(int order) {
   for (Span* span = partial.front(); span != nullptr;) {
     count_work();
     Span* next = span->next;
-    if (span->out == 0) {
+    if (span->out == 0 && !(planted(Defect::kQ7LastNodeSkipped) && next == nullptr)) {
       partial.remove(span);
       kept_bytes_.fetch_sub(kPoolSpanBytes, std::memory_order_relaxed);
       heap_.free(span);

@@ -32,6 +32,11 @@ class AfterRestartPool : public QueueingPool {
     left_.store(0, std::memory_order_relaxed);
   }
 
+  void retire(Proc proc, Stack stack, RetireWhy why) SD_EXCLUDES(queue_mutex_) {
+    QueueingPool::retire(proc, stack, why);
+    if (planted(Defect::kQ5DrainWhileMarking)) free_queue_early();
+  }
+
   // The pause's whole part: one lock pair and one splice.
   void end_mark() SD_EXCLUDES(queue_mutex_) {
     mark_done();
@@ -55,7 +60,9 @@ class AfterRestartPool : public QueueingPool {
     if (marking()) return 0;
     StackQueue share = take_share(budget);
     const size_t count = share.count();
+    if (planted(Defect::kQ3DrainedTwice) && count != 0) release(kNoProc, share.front());
     yield_point(Yield::kHandOff);
+    if (planted(Defect::kQ7LastNodeSkipped) && count != 0) share.pop();
     if (params().drain_hold == DrainHold::kEach) {
       while (!share.empty()) release_next(share, [this](Stack stack) { release(kNoProc, stack); });
     } else {
@@ -94,6 +101,16 @@ class AfterRestartPool : public QueueingPool {
   }
 
  private:
+  // not reached by programs: the planted defect Q5 alone
+  void free_queue_early() SD_EXCLUDES(queue_mutex_) {
+    StackQueue early;
+    {
+      MutexLock lock(queue_mutex_);
+      early.splice(queue_);
+    }
+    while (!early.empty()) release(kNoProc, early.pop());
+  }
+
   size_t step_size(size_t budget) const {
     if (budget != 0) return budget;
     switch (params().drain_hold) {  // not reached by programs: every value has a case

@@ -87,7 +87,9 @@ void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   } else {
     clear({0, pages});
   }
-  if (start_.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());  // else nothing is issued
+  // Else nothing is issued.
+  // not reached by programs: each ends with nothing issued, unless something was found
+  if (start_.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());
   for (const SummedBits* bits : {&idle_, &start_}) bits->reset(pages);
   for (const Bits* bits : {&stack_, &used_, &zero_, &released_, &touched_}) bits->reset(pages);
   if (pages != 0) std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));

@@ -15,6 +15,11 @@ class SerialPool : public QueueingPool {
     drain_early_ = planted(Defect::kQ5DrainWhileMarking);  // also what a run that was cut short left behind
   }
 
+  void reset(const PoolParams& params) {
+    QueueingPool::reset(params);
+    late_ = false;
+  }
+
   void retire(Proc proc, Stack stack, RetireWhy why) {
     QueueingPool::retire(proc, stack, why);
     // not reached by programs: the planted defect Q5 alone sets it
@@ -24,6 +29,8 @@ class SerialPool : public QueueingPool {
   void end_mark() {
     mark_done();
     drain_early_ = false;
+    if (planted(Defect::kQ12EnqueuedAfterDrain)) late_ = !late_;
+    if (late_) return;  // not reached by programs: the planted defect Q12 alone sets it
     drain(detach());
   }
 
@@ -60,13 +67,17 @@ class SerialPool : public QueueingPool {
     StackQueue again = stacks;
     while (!stacks.empty()) {
       if (planted(Defect::kQ7LastNodeSkipped) && stacks.count() == 1) break;
-      release_next(stacks, [this](Stack stack) { release(kNoProc, stack); });
+      release_next(stacks, [this](Stack stack) {
+        if (planted(Defect::kQ9LockHeldIntoFree)) return Batch(*this).release(stack);
+        release(kNoProc, stack);
+      });
       yield_point(Yield::kDrainStep);
     }
     if (planted(Defect::kQ3DrainedTwice) && !again.empty()) release(kNoProc, again.pop());
   }
 
   bool drain_early_ = false;  // written with the world stopped
+  bool late_ = false;         // only the planted defect Q12
 };
 
 }  // namespace stackdrain

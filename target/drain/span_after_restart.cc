@@ -20,7 +20,7 @@ class SpanAfterRestartPool : public SpanKeepingPool {
 
   void end_mark() {
     mark_done_keeping_none();
-    pending_.store(true, std::memory_order_release);
+    pending_.store(!late(), std::memory_order_release);
   }
 
   size_t drain_step(size_t) {

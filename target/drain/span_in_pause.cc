@@ -12,6 +12,7 @@ class SpanInPausePool : public SpanKeepingPool {
 
   void end_mark() {
     mark_done_keeping_none();
+    if (late()) return;  // not reached by programs: the planted defect Q12 alone
     release_empty_spans();
   }
 

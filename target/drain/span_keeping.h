@@ -15,12 +15,20 @@ class SpanKeepingPool : public ReferencePool {
  public:
   using ReferencePool::ReferencePool;
 
+  void reset(const PoolParams& params) {
+    ReferencePool::reset(params);
+    late_ = false;
+  }
+
   void begin_cycle(CycleKind kind) {
     ReferencePool::begin_cycle(kind);
     keep_empty(true);
   }
 
-  void retire(Proc proc, Stack stack, RetireWhy) { free(proc, stack); }
+  void retire(Proc proc, Stack stack, RetireWhy) {
+    free(proc, stack);
+    if (planted(Defect::kQ5DrainWhileMarking)) release_empty_spans();
+  }
   void restarted() {}
 
  protected:
@@ -28,7 +36,13 @@ class SpanKeepingPool : public ReferencePool {
   void mark_done_keeping_none() {
     mark_done();
     keep_empty(false);
+    if (planted(Defect::kQ12EnqueuedAfterDrain)) late_ = !late_;
   }
+  // What was kept waits for a whole cycle more: the planted defect Q12.
+  bool late() const { return late_; }
+
+ private:
+  bool late_ = false;
 };
 
 }  // namespace stackdrain

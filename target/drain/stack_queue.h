@@ -50,7 +50,7 @@ class StackQueue {
   }
 
   // The one that pop() takes next; the queue must not be empty.
-  // not reached by programs: the planted defect Q1 alone asks
+  // not reached by programs: the planted defects Q1 and Q3 alone ask
   Stack front() const { return {head_, head_ + queued_bytes_of(head_)}; }
 
   // Detaches the last `count` pushed (0 < count < count()), walking that many links.
