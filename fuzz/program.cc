@@ -272,16 +272,21 @@ std::optional<ParseError> parse_text(std::string_view text, std::vector<uint8_t>
   return std::nullopt;
 }
 
+std::string operation_form(const OperationRow& row) {
+  std::string form(row.name);
+  for (const Field& field : row.fields) {
+    if (field.bits != 0 && field.kind != FieldKind::kSpare) {
+      form += " <" + std::string(field_row(field.kind).help) + ">";
+    }
+  }
+  return form;
+}
+
 std::string operations_help() {
   std::string text;
   for (size_t code = 0; code < kOperations.size(); ++code) {
     const OperationRow& row = kOperations[code];
-    std::string line(row.name);
-    for (const Field& field : row.fields) {
-      if (field.bits != 0 && field.kind != FieldKind::kSpare)
-        line += " <" + std::string(field_row(field.kind).help) + ">";
-    }
-    text += std::to_string(code) + "\t" + line + "\n\t    " + std::string(row.help) + "\n";
+    text += std::to_string(code) + "\t" + operation_form(row) + "\n\t    " + std::string(row.help) + "\n";
   }
   return text;
 }

@@ -276,6 +276,8 @@ std::optional<ParseError> parse_text(std::string_view text, std::vector<uint8_t>
 
 // A table of all operations with their arguments, for people.
 std::string operations_help();
+// An operation and its arguments as text: `shrink <marker> <goroutine>`.
+std::string operation_form(const OperationRow& row);
 // A dictionary for libFuzzer and AFL++: each operation's word with typical arguments.
 std::string dictionary();
 // The nearest of the names by edit distance, or empty when none is near.

@@ -2,6 +2,7 @@
 // command calls it.
 //
 // Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage or bad input (one line on standard error).
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -97,12 +98,17 @@ void print_json(const std::string& path, const PolicyRow& policy, const Verdict&
   std::printf("}\n");
 }
 
-// What a pool that shows no places can't be held to; nothing for those that do.
+// What a pool that shows no places can't be held to.
+std::string unchecked_ids() {
+  std::string text;
+  for (const Invariant invariant : kNeedsPlaces) text += joined({text.empty() ? "" : " ", id_of(invariant)});
+  return text;
+}
+
+// The same behind a verdict; nothing for pools that show them.
 std::string unchecked(const PolicyRow& policy) {
   if (policy.claims.tells_places) return "";
-  std::string text = "; shows no spans or slots, so not checked:";
-  for (const Invariant invariant : kNeedsPlaces) text += joined({" ", id_of(invariant)});
-  return text;
+  return joined({"; shows no spans or slots, so not checked: ", unchecked_ids()});
 }
 
 bool run_one(const std::string& path, const std::vector<uint8_t>& bytes, const PolicyRow& policy) {
@@ -273,38 +279,73 @@ int ops_verb(const Arguments& arguments) {
   return 0;
 }
 
-void print_row(std::string_view name, std::string_view text) {
+// A member of a row as JSON: its value is JSON already.
+struct Member {
+  std::string_view key;
+  std::string value;
+};
+
+void print_row(std::string_view name, std::string_view text, const std::vector<Member>& members) {
   if (absl::GetFlag(FLAGS_names)) {
     std::printf("%s\n", std::string(name).c_str());
+  } else if (absl::GetFlag(FLAGS_json)) {
+    std::string json = joined({"{\"name\": ", json_string(name)});
+    for (const Member& member : members) json += joined({", \"", member.key, "\": ", member.value});
+    std::printf("%s}\n", json.c_str());
   } else {
     std::printf("%-26s %s\n", std::string(name).c_str(), std::string(text).c_str());
   }
 }
 
+std::string json_bool(bool value) {
+  return value ? "true" : "false";
+}
+
+// The words of a text as an array.
+std::string json_words(const std::string& text) {
+  std::string json = "[";
+  for (const std::string& word : split(text, ' ')) json += joined({json.size() == 1 ? "" : ", ", json_string(word)});
+  return json + "]";
+}
+
 void list_policies() {
   for (const PolicyRow& row : policies()) {
     print_row(row.name,
-              joined({row.summary, " [", row.origin, row.claims.sound ? "]" : "; not sound]", unchecked(row)}));
+              joined({row.summary, " [", row.origin, row.claims.sound ? "]" : "; not sound]", unchecked(row)}),
+              {{"what", json_string(row.summary)},
+               {"origin", json_string(row.origin)},
+               {"sound", json_bool(row.claims.sound)},
+               {"unchecked", json_words(row.claims.tells_places ? "" : unchecked_ids())}});
   }
 }
 
 void list_operations() {
-  if (!absl::GetFlag(FLAGS_names)) {
+  if (!absl::GetFlag(FLAGS_names) && !absl::GetFlag(FLAGS_json)) {
     std::printf("%s", operations_help().c_str());
     return;
   }
-  for (const OperationRow& row : kOperations) print_row(row.name, row.help);
+  for (const OperationRow& row : kOperations) {
+    print_row(row.name, row.help, {{"form", json_string(operation_form(row))}, {"what", json_string(row.help)}});
+  }
 }
 
 void list_defects() {
   for (const DefectRow& row : kDefects) {
-    print_row(row.name, joined({row.what, " (", row.reference, "; may be reported by ", row.reported_by, ")"}));
+    print_row(row.name, joined({row.what, " (", row.reference, "; may be reported by ", row.reported_by, ")"}),
+              {{"what", json_string(row.what)},
+               {"reference", json_string(row.reference)},
+               {"reported_by", json_words(std::string(row.reported_by))}});
   }
 }
 
 void list_invariants() {
   for (const InvariantRow& row : kInvariants) {
-    print_row(row.id, joined({"[", row.cost, "] ", row.what, row.held.empty() ? " (not held yet)" : ""}));
+    const bool needs_places = std::ranges::any_of(kNeedsPlaces, [&row](Invariant i) { return id_of(i) == row.id; });
+    print_row(row.id, joined({"[", row.cost, "] ", row.what, row.held.empty() ? " (not held yet)" : ""}),
+              {{"what", json_string(row.what)},
+               {"cost", json_string(row.cost)},
+               {"held", json_string(row.held)},
+               {"needs_places", json_bool(needs_places)}});
   }
 }
 

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "target/drain/policies.h"
+#include "target/foreign/c_pool_adapter.h"
 #include "target/foreign/small_pool.h"
 
 namespace stackdrain {
@@ -50,7 +51,8 @@ constexpr PolicyClaims foreign_claims() {
 
 template <class P>
 constexpr PolicyRow foreign_row(std::string_view name, std::string_view origin) {
-  std::string_view summary = joins_whole<P> ? "a pool of yours" : "a pool of yours; the suite puts off for it";
+  std::string_view summary =
+      joins_whole<P> || DeferringStackPool<P> ? "a pool of yours" : "a pool of yours; the suite puts off for it";
   if constexpr (requires { P::kSummary; }) summary = P::kSummary;
   return {
       .name = name, .summary = summary, .origin = origin, .claims = foreign_claims<P>(), .make = ForeignBox<P>::make};

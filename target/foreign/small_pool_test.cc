@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdlib>
 #include <memory>
+#include <vector>
 
+#include "target/foreign/c_pool_adapter.h"
 #include "target/foreign/foreign.h"
 #include "target/foreign/malloc_pool.h"
 #include "target/foreign/mmap_pool.h"
@@ -108,6 +112,154 @@ TEST_F(SmallPoolTest, SaysWhereAStackIs) {
   EXPECT_EQ(pool_->locate(stack.lo).state, SpanState::kUnmapped);
 }
 #endif
+
+// A pool that puts off by itself, and says what was asked of it.
+class Deferring {
+ public:
+  Stack allocate(size_t bytes) {
+    if (reissue) return reissue;
+    return malloc_.allocate(bytes);
+  }
+  void free(Stack stack) {
+    if (stack != reissue) malloc_.free(stack);
+  }
+  void begin_mark(bool) { ++begun; }
+  void retire(Stack stack) {
+    ++retired;
+    left_.push_back(stack);
+  }
+  void end_mark() { ++ended; }
+  size_t drain(size_t budget) {
+    size_t freed = 0;
+    while (!left_.empty() && (budget == 0 || freed < budget)) {
+      malloc_.free(left_.back());
+      left_.pop_back();
+      ++freed;
+    }
+    return freed;
+  }
+  ~Deferring() { drain(0); }
+  Deferring() = default;
+  Deferring(const Deferring&) = delete;
+  Deferring& operator=(const Deferring&) = delete;
+
+  static inline int begun = 0;
+  static inline int retired = 0;
+  static inline int ended = 0;
+  static inline Stack reissue;  // what allocate answers, if anything
+
+ private:
+  MallocPool malloc_;
+  std::vector<Stack> left_;
+};
+static_assert(DeferringStackPool<Deferring> && !DeferringStackPool<MallocPool>);
+
+class DeferringPoolTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    Deferring::begun = Deferring::retired = Deferring::ended = 0;
+    Deferring::reissue = {};
+    pool_ = ForeignBox<Deferring>::make(arena_);
+    pool_->reset(go119_preset());
+  }
+  Arena arena_{size_t{1} << 20};
+  std::unique_ptr<AnyPool> pool_;
+};
+
+TEST_F(DeferringPoolTest, IsToldOfMarksAndDrained) {
+  const Stack stack = pool_->allocate(0, 8192);
+  const Stack other = pool_->allocate(0, 8192);
+  pool_->begin_cycle({});
+  pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+  pool_->retire(kNoProc, other, RetireWhy::kShrunk);
+  EXPECT_EQ(pool_->stats().held_bytes, 2 * 8192u);
+  EXPECT_FALSE(pool_->drain_pending());
+  pool_->end_mark();
+  pool_->restarted();
+  EXPECT_EQ((std::array{Deferring::begun, Deferring::retired, Deferring::ended}), (std::array{1, 2, 1}));
+  EXPECT_TRUE(pool_->drain_pending());
+#if STACKDRAIN_YIELDS
+  EXPECT_EQ(pool_->stats().held_bytes, 0u);  // seen from outside, the mark's end gave them back
+#else
+  EXPECT_EQ(pool_->drain_step(1), 1u);
+  EXPECT_EQ(pool_->stats().held_bytes, 8192u);
+#endif
+  while (pool_->drain_pending()) pool_->drain_step(1);
+  EXPECT_EQ(pool_->stats().held_bytes, 0u);
+  EXPECT_EQ(pool_->stats().frees, 2u);
+  EXPECT_EQ(pool_->stats().stack_bytes, 0u);
+}
+
+#if STACKDRAIN_YIELDS
+TEST_F(DeferringPoolTest, WhatIsIssuedOverAWaitingStackIsSeen) {
+  const Stack stack = pool_->allocate(0, 8192);
+  pool_->begin_cycle({});
+  pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+  const uint32_t before = pool_->locate(stack.lo).generation;
+  Deferring::reissue = {stack.lo + 4096, stack.hi};
+  EXPECT_TRUE(pool_->allocate(0, 4096));
+  EXPECT_EQ(pool_->locate(stack.lo).state, SpanState::kUnmapped);
+  EXPECT_NE(pool_->locate(stack.lo + 4096).generation, before);
+  pool_->end_mark();
+  EXPECT_EQ(pool_->locate(stack.lo + 4096).state, SpanState::kStack);  // the one issued is still on the book
+}
+#endif
+
+// A table of C functions, as a pool in C has one; incomplete ones are told.
+void* create_nothing() {
+  static int pool;
+  return &pool;
+}
+void destroy_nothing(void*) {}
+void* allocate_by_malloc(void*, size_t bytes) {
+  return std::malloc(bytes);
+}
+void free_by_malloc(void*, void* stack, size_t) {
+  std::free(stack);
+}
+size_t drain_nothing(void*, size_t) {
+  return 0;
+}
+const stackdrain_c_pool whole_table = {.table_bytes = sizeof(stackdrain_c_pool),
+                                       .thread_safe = 1,
+                                       .create = create_nothing,
+                                       .destroy = destroy_nothing,
+                                       .allocate = allocate_by_malloc,
+                                       .release = free_by_malloc,
+                                       .begin_mark = nullptr,
+                                       .retire = nullptr,
+                                       .end_mark = nullptr,
+                                       .drain = nullptr};
+const stackdrain_c_pool half_table = [] {
+  stackdrain_c_pool table = whole_table;
+  table.drain = drain_nothing;
+  return table;
+}();
+const stackdrain_c_pool other_table = [] {
+  stackdrain_c_pool table = whole_table;
+  table.table_bytes -= sizeof(void*);
+  return table;
+}();
+
+TEST(CPool, ATableWithoutDeferralIsASmallPool) {
+  static_assert(SmallStackPool<CPool<whole_table>>);
+  EXPECT_FALSE(CPool<whole_table>::defers());
+  Arena arena(size_t{1} << 20);
+  const std::unique_ptr<AnyPool> pool = ForeignBox<CPool<whole_table>>::make(arena);
+  pool->reset(go119_preset());
+  const Stack stack = pool->allocate(0, 8192);
+  pool->begin_cycle({});
+  pool->retire(kNoProc, stack, RetireWhy::kShrunk);
+  EXPECT_EQ(pool->stats().held_stacks, 1u);
+  pool->end_mark();
+  EXPECT_EQ(pool->stats().held_stacks, 0u);
+  EXPECT_FALSE(pool->drain_pending());
+}
+
+TEST(CPool, AnIncompleteTableIsTold) {
+  EXPECT_DEATH(CPool<half_table>(), "all of begin_mark, retire, end_mark and drain, or none");
+  EXPECT_DEATH(CPool<other_table>(), "table_bytes");
+}
 
 TEST(MmapPool, AStackHasAGuardBelowIt) {
   MmapPool pool;

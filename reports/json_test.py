@@ -1,0 +1,158 @@
+"""Every JSON that the command emits fits its schema: results.schema.json, or a definition of command.schema.json.
+
+Runs the verbs themselves. Strict: a member that the schema does not describe is a failure, too, so that no verb says
+something that nobody can look up. Wants python3-jsonschema, and builds what the verbs need.
+"""
+
+import copy
+import importlib.machinery
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import jsonschema
+
+sys.dont_write_bytecode = True
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = json.loads((ROOT / "reports/results.schema.json").read_text(encoding="utf-8"))
+COMMAND = json.loads((ROOT / "reports/command.schema.json").read_text(encoding="utf-8"))
+RACE = "corpus/policy_fuzzer/seed-race.ops"
+
+
+def strict(schema):
+    """The same schema, which allows no member that it does not describe."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: strict(part) for name, part in schema.items()}
+    if "properties" in made and isinstance(made["properties"], dict):
+        made.setdefault("additionalProperties", False)
+    return made
+
+
+STORE = {"results.schema.json": strict(RESULTS), "command.schema.json": strict(COMMAND)}
+
+
+def problem(value, schema):
+    """The first thing that is wrong with a value, "" if nothing is."""
+    resolver = jsonschema.RefResolver("command.schema.json" if schema is not RESULTS else "results.schema.json",
+                                      STORE["command.schema.json" if schema is not RESULTS else "results.schema.json"], store=STORE)
+    errors = jsonschema.Draft202012Validator(strict(schema), resolver=resolver).iter_errors(value)
+    return next((f"{error.json_path}: {error.message}" for error in errors), "")
+
+
+def run(*arguments, may=(0, 1)):
+    ran = subprocess.run([ROOT / "stackdrain", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if ran.returncode not in may:
+        raise AssertionError(f"{' '.join(map(str, arguments))} ended with {ran.returncode}: {ran.stderr}")
+    return ran.stdout
+
+
+def the_command():
+    loader = importlib.machinery.SourceFileLoader("stackdrain_command", str(ROOT / "stackdrain"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("stackdrain_command", loader))
+    loader.exec_module(module)
+    return module
+
+
+# What a verb prints, an object a line (or one value): the arguments, and the definition that it must fit.
+PRINTS = [
+    (["run", RACE, "--json"], "run"),
+    (["explain", RACE, "--policy", "immediate", "--minimize", "--json"], "explain"),
+    (["explain", RACE, "--policy", "serial", "--json"], "explain"),
+    (["explain", "corpus/page_heap_fuzzer/arena-exhausted-and-back.bin", "--fuzzer", "page_heap_fuzzer", "--json"], "explain_harness"),
+    (["replay", "corpus/traces/gobuild.csv.zst", "--policy", "serial", "--json"], "replay"),
+    (["explore", "--depth", "3", "--policy", "all", "--json"], "explore"),
+    (["fuzz", "policy_fuzzer", "--policy", "immediate", "--empty-corpus", "--for", "20s", "--json"], "fuzz"),
+    (["fuzz", "trace_fuzzer", "--for", "1s", "--json"], "fuzz"),
+    (["defects", "--only", "immediate-free", "--trials", "1", "--for", "20s", "--json"], "defects"),
+    (["compare", "reports/published/results.json", "reports/published/results.json", "--json"], "compare"),
+    (["list", "policies", "--json"], "policies"),
+    (["list", "operations", "--json"], "operations"),
+    (["list", "defects", "--json"], "defects_list"),
+    (["list", "invariants", "--json"], "invariants"),
+    (["list", "fuzzers", "--json"], "names"),
+    (["list", "benchmarks", "--json"], "names"),
+    (["list", "peers", "--json"], "names"),
+]
+# The others: what else is emitted, and where it is held to its definition.
+ELSEWHERE = {
+    "bundle": "test_a_bundle",
+    "instructions": "test_committed_files",
+    "pairs": "the check of a report (`./stackdrain test --only report`): the section \"pairs\" has the same rows",
+    "coverage": "the check of coverage (`./stackdrain test --only coverage`)",
+    "mutants": "test_a_mutant, which takes a build under ASan",
+}
+
+
+def values_of(said):
+    try:
+        return [json.loads(said)]
+    except ValueError:
+        return [json.loads(line) for line in said.splitlines()]
+
+
+class Schemas(unittest.TestCase):
+    def test_they_are_schemas(self):
+        for schema in (RESULTS, COMMAND):
+            jsonschema.Draft202012Validator.check_schema(schema)
+
+    def test_every_definition_is_tried(self):
+        self.assertEqual(set(COMMAND["$defs"]), {name for _, name in PRINTS} | set(ELSEWHERE))
+
+    def test_every_verb_with_json_is_tried(self):
+        stackdrain = the_command()
+        verbs = next(action.choices for action in stackdrain.parser()._actions if action.choices)
+        with_json = {name for name, verb in verbs.items() if any("--json" in action.option_strings for action in verb._actions)}
+        self.assertEqual(with_json - {arguments[0] for arguments, _ in PRINTS}, {"coverage", "mutants"})
+
+    def test_what_is_wrong_is_seen(self):
+        good = values_of(run("run", RACE, "--policy", "serial", "--json"))[0]
+        self.assertEqual(problem(good, COMMAND["$defs"]["run"]), "")
+        for change in ({"operations": "11"}, {"policy": None}, {"colour": "red"}):
+            self.assertNotEqual(problem(good | change, COMMAND["$defs"]["run"]), "", change)
+        del good["policy"]
+        self.assertIn("policy", problem(good, COMMAND["$defs"]["run"]))
+
+
+class Printed(unittest.TestCase):
+    def test_each_verb(self):
+        for arguments, name in PRINTS:
+            with self.subTest(" ".join(arguments)):
+                values = values_of(run(*arguments))
+                self.assertTrue(values)
+                for value in values:
+                    self.assertEqual(problem(value, COMMAND["$defs"][name]), "")
+
+    def test_a_mutant(self):
+        value = json.loads(run("mutants", "--sample", "1", "--for", "1s", "--json"))
+        self.assertEqual(problem(value, COMMAND["$defs"]["mutants"]), "")
+
+
+class Files(unittest.TestCase):
+    def test_a_bundle(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run("explain", RACE, "--policy", "immediate", "--minimize", "--bundle", f"{folder}/race")
+            index = json.loads(Path(folder, "race/index.json").read_text(encoding="utf-8"))
+            self.assertEqual(problem(index, COMMAND["$defs"]["bundle"]), "")
+            self.assertEqual(set(index["files"]) | {"index.json"}, {path.name for path in Path(folder, "race").iterdir()})
+
+    def test_committed_files(self):
+        counts = json.loads((ROOT / "benchmarks/instructions.json").read_text(encoding="utf-8"))
+        self.assertEqual(problem(counts, COMMAND["$defs"]["instructions"]), "")
+
+    def test_results(self):
+        results = json.loads((ROOT / "reports/published/results.json").read_text(encoding="utf-8"))
+        self.assertEqual(problem(results, RESULTS), "")
+        broken = copy.deepcopy(results)
+        broken["context"]["cpus"] = "two"
+        self.assertIn("cpus", problem(broken, RESULTS))
+
+
+if __name__ == "__main__":
+    unittest.main()
