@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <new>
 #include <numeric>
 
 #include "benchmarks/recorder.h"
@@ -67,7 +68,14 @@ size_t resident_bytes_of(const DrainCase& drain_case) {
   return live * std::min<size_t>(drain_case.bytes, 4096);
 }
 
-size_t stacks_touched_by_retire(const Variant& variant, size_t stacks, size_t bytes) {
+void give_back_all(AnyPool& pool, const PolicyRow& policy, std::vector<Stack>& stacks) {
+  for (Stack& stack : stacks) {
+    if (stack && !policy.claims.tells_places) pool.free(kNoProc, stack);
+    stack = {};
+  }
+}
+
+std::optional<size_t> stacks_touched_by_retire(const Variant& variant, size_t stacks, size_t bytes) {
   constexpr size_t kSystemPage = 4096;
   STACKDRAIN_CHECK(bytes >= kSystemPage, "a page of memory holds several stacks");
   Arena arena(stacks * bytes * 2 + (size_t{64} << 20));
@@ -75,6 +83,10 @@ size_t stacks_touched_by_retire(const Variant& variant, size_t stacks, size_t by
   pool->reset(params_of(variant));
   std::vector<Stack> live(stacks);
   for (Stack& stack : live) stack = pool->allocate(0, bytes);
+  if (std::any_of(live.begin(), live.end(), [](Stack stack) { return !stack || stack.lo % kSystemPage != 0; })) {
+    give_back_all(*pool, *variant.policy, live);
+    return std::nullopt;
+  }
   bool given_back = true;
   for (const Stack stack : live) {
     given_back = madvise(reinterpret_cast<void*>(stack.lo), bytes, MADV_DONTNEED) == 0 && given_back;
@@ -103,10 +115,17 @@ DrainRig::DrainRig(const DrainCase& drain_case, uint32_t seed)
   if (case_.aged) age();
 }
 
+DrainRig::~DrainRig() {
+  give_back_all(*pool_, *case_.variant.policy, stacks_);
+}
+
 void DrainRig::allocate_missing() {
   for (Stack& stack : stacks_) {
     if (!stack) stack = pool_->allocate(0, case_.bytes);
-    STACKDRAIN_CHECK(static_cast<bool>(stack), "the study's arena is too small");
+    if (stack) continue;
+    STACKDRAIN_CHECK(!case_.variant.policy->claims.tells_places, "the study's arena is too small");
+    give_back_all(*pool_, *case_.variant.policy, stacks_);
+    throw std::bad_alloc();
   }
 }
 

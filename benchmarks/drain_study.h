@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -60,12 +61,21 @@ size_t arena_bytes_of(const DrainCase& drain_case);
 size_t resident_bytes_of(const DrainCase& drain_case);
 
 // Of so many live stacks (whole pages each) whose memory was given back to the system, those whose memory is there
-// again once all are retired in one cycle: what enqueueing touches, seen from outside.
-size_t stacks_touched_by_retire(const Variant& variant, size_t stacks, size_t bytes);
+// again once all are retired in one cycle: what enqueueing touches, seen from outside. Nothing of a pool whose stacks
+// are not whole pages.
+std::optional<size_t> stacks_touched_by_retire(const Variant& variant, size_t stacks, size_t bytes);
+
+// A pool that shows no places may have its stacks from elsewhere than the arena, so they don't go with that: who made
+// it gives each back.
+void give_back_all(AnyPool& pool, const PolicyRow& policy, std::vector<Stack>& stacks);
 
 class DrainRig {
  public:
+  // std::bad_alloc where the pool has not so many stacks (mmap's can't be more than 32,765).
   DrainRig(const DrainCase& drain_case, uint32_t seed);
+  ~DrainRig();
+  DrainRig(const DrainRig&) = delete;
+  DrainRig& operator=(const DrainRig&) = delete;
   DrainSample run(CacheFlusher& flusher, CacheState cache);
   const DrainCase& drain_case() const { return case_; }
 

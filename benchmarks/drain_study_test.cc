@@ -24,7 +24,7 @@ TEST(DrainRig, EveryVariantDrainsAllItRetired) {
 
 TEST(Touched, ALinkInEachStackIsSeenAndAListOfNumbersIsNot) {
   const auto touched = [](const char* policy) {
-    return stacks_touched_by_retire(all_variants({policy}).front(), 256, 4096);
+    return stacks_touched_by_retire(all_variants({policy}).front(), 256, 4096).value();
   };
   EXPECT_EQ(touched("serial"), 256u);
   EXPECT_EQ(touched("sorted-batch"), 0u);

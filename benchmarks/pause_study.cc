@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -142,6 +143,10 @@ class Study {
     for (const uint32_t g : order_) start_goroutine(g);
   }
 
+  ~Study() { give_back(); }
+  Study(const Study&) = delete;
+  Study& operator=(const Study&) = delete;
+
   PauseResult run() {
     std::vector<std::thread> threads;
     threads.reserve(records_.size());
@@ -167,11 +172,21 @@ class Study {
  private:
   Proc own_proc() const { return case_.mutators; }
 
+  void give_back() {
+    std::vector<Stack> stacks;
+    for (size_t g = 0; g < case_.stacks; ++g) stacks.push_back(goroutines_[g].stack());
+    give_back_all(*pool_, *case_.variant.policy, stacks);
+  }
+
   void start_goroutine(uint32_t g) {
     Goroutine& goroutine = goroutines_[g];
     goroutine.reset(g);
     const bool started = goroutine.spawn(*pool_, own_proc(), case_.bytes, false);
-    STACKDRAIN_CHECK(started, "the study's arena is too small");
+    if (!started) {
+      STACKDRAIN_CHECK(!case_.variant.policy->claims.tells_places, "the study's arena is too small");
+      give_back();
+      throw std::bad_alloc();
+    }
     goroutine.block(WaitKind::kReceive);
   }
 

@@ -19,6 +19,8 @@
 #include <exception>
 #include <fstream>
 #include <memory>
+#include <new>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -277,11 +279,18 @@ class Allowance {
   // From now on, ns of the clock.
   int64_t until(double work) const { return now_ns() + static_cast<int64_t>(ns_a_work_ * work); }
   void cut() { ++cut_; }
+  // A pool has not so many stacks: the case is left out, and the results say so.
+  void refuse(const Variant& variant, size_t stacks, const char* study) {
+    refused_.push_back(std::string(variant.policy->name) + ": no memory for " + std::to_string(stacks) +
+                       " stacks; left out of the " + study);
+  }
+  const std::vector<std::string>& refused() const { return refused_; }
   int cuts() const { return cut_; }
 
  private:
   double ns_a_work_;
   int cut_ = 0;
+  std::vector<std::string> refused_;
 };
 
 // The cases [begin, end) of a group, in turns.
@@ -292,8 +301,13 @@ void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher
   const int64_t until = allowance.until(work);
   std::vector<Bench> benches;
   for (size_t i = begin; i < end; ++i) {
-    auto rig = std::make_unique<DrainRig>(group.cases[i].drain_case, static_cast<uint32_t>(i + 1));
-    benches.push_back({group.cases[i], std::move(rig), {}, {}});
+    const DrainCase& drain_case = group.cases[i].drain_case;
+    try {
+      auto rig = std::make_unique<DrainRig>(drain_case, static_cast<uint32_t>(i + 1));
+      benches.push_back({group.cases[i], std::move(rig), {}, {}});
+    } catch (const std::bad_alloc&) {
+      allowance.refuse(drain_case.variant, drain_case.stacks, "drains");
+    }
   }
   // The first run also touches what was never touched; not kept.
   for (Bench& bench : benches) bench.rig->run(flusher, CacheState::kWarm);
@@ -359,10 +373,10 @@ json measure_touched(const std::vector<Variant>& variants) {
     last = variant.policy;
     constexpr size_t kStacks = 4096;
     constexpr size_t kBytes = 4096;
-    rows.push_back({{"policy", variant.policy->name},
-                    {"stacks", kStacks},
-                    {"stack_bytes", kBytes},
-                    {"touched", stacks_touched_by_retire(variant, kStacks, kBytes)}});
+    const std::optional<size_t> touched = stacks_touched_by_retire(variant, kStacks, kBytes);
+    if (!touched) continue;
+    rows.push_back(
+        {{"policy", variant.policy->name}, {"stacks", kStacks}, {"stack_bytes", kBytes}, {"touched", *touched}});
   }
   return rows;
 }
@@ -593,13 +607,19 @@ double stolen_ticks() {
   return file ? ticks[7] : -1;
 }
 
-void measure_pauses(const std::vector<PauseCase>& cases, Progress& progress, json& results) {
+void measure_pauses(const std::vector<PauseCase>& cases, Allowance& allowance, Progress& progress, json& results) {
   Histogram hiccup;
   double hiccup_seconds = 0;
   for (const PauseCase& pause_case : cases) {
     if (interrupted) break;
     const double stolen = stolen_ticks();
-    const PauseResult result = run_pause_study(pause_case);
+    PauseResult result;
+    try {
+      result = run_pause_study(pause_case);
+    } catch (const std::bad_alloc&) {
+      allowance.refuse(pause_case.variant, pause_case.stacks, "pauses");
+      continue;
+    }
     progress.add(work_of(pause_case),
                  "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
     if (pause_case.watched_spans != 0) {
@@ -647,13 +667,14 @@ int run() {
     CacheFlusher flusher;
     results["noise"] = measure_noise(flusher, variants, extent);
     for (const Group& group : groups) measure_group(group, flusher, allowance, progress, results["drain"]);
-    measure_pauses(pauses, progress, results);
+    measure_pauses(pauses, allowance, progress, results);
   }
   results["context"]["seconds"] = static_cast<double>(now_ns() - start) / 1e9;
   if (allowance.cuts() != 0) {
     results["context"]["notes"].push_back(std::to_string(allowance.cuts()) +
                                           " groups of drains have fewer repetitions than planned, for time");
   }
+  for (const std::string& line : allowance.refused()) results["context"]["notes"].push_back(line);
   if (interrupted) results["context"]["notes"].push_back("interrupted: only what was measured until then");
   print_table(results);
   return write_results(results, absl::GetFlag(FLAGS_out));

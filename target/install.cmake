@@ -4,6 +4,7 @@
 #                                                    of its own (sanitizers, an engine, nothing), made where it is used
 #   bin/stackdrain                                   the command, which builds under the folder that it is called in
 #   lib/cmake/stackdrain                             find_package(stackdrain): stackdrain_add_pool()
+#   share/bash-completion                            its completion
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(suite ${CMAKE_INSTALL_DATADIR}/stackdrain)
@@ -31,6 +32,9 @@ if(\"\${commit}\" STREQUAL \"\")
 endif()
 file(WRITE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${suite}/COMMIT\" \"\${commit}\")
 file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
+set(completions \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/bash-completion/completions\")
+file(MAKE_DIRECTORY \"\${completions}\")
+execute_process(COMMAND \"${PROJECT_SOURCE_DIR}/stackdrain\" completion OUTPUT_FILE \"\${completions}/stackdrain\" COMMAND_ERROR_IS_FATAL ANY)
 file(CREATE_LINK ../${suite}/stackdrain \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/stackdrain\" SYMBOLIC)")
 
 set(CPACK_PACKAGE_VENDOR "the stackdrain authors")

@@ -1,0 +1,94 @@
+"""Tests of the command's help and completion: bash is asked, with the script that the package installs."""
+
+import argparse
+import importlib.machinery
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def the_command():
+    loader = importlib.machinery.SourceFileLoader("stackdrain_command", str(ROOT / "stackdrain"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("stackdrain_command", loader))
+    loader.exec_module(module)
+    return module
+
+
+COMMAND = the_command()
+VERBS = next(action for action in COMMAND.parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
+
+
+def options_of(verb):
+    return {flag: action for action in verb._actions for flag in action.option_strings if flag.startswith("--") and "_" not in flag}
+
+
+def bash(lines):
+    """What bash's completion offers for each list of words, the last of which is being typed."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "completion"
+        script.write_text(COMMAND.COMPLETION, encoding="utf-8")
+        asks = [f". '{script}'"]
+        for words in lines:
+            quoted = " ".join(f"'{word}'" for word in words)
+            asks.append(f'COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _stackdrain; echo "${{COMPREPLY[*]}}"')
+        ran = subprocess.run(["bash", "--norc", "-c", "\n".join(asks)], cwd=ROOT, capture_output=True, text=True, check=False)
+    if ran.returncode != 0 or ran.stderr:
+        raise AssertionError(f"bash ended with {ran.returncode}: {ran.stderr}")
+    offered = ran.stdout.split("\n")[:-1]
+    return [line.split(" ") if line else [] for line in offered]
+
+
+class Completion(unittest.TestCase):
+    def test_each_verb_and_each_option(self):
+        verbs, *flags = bash([["./stackdrain", ""]] + [["./stackdrain", verb, "--"] for verb in VERBS])
+        self.assertEqual(verbs, [row[0] for row in COMMAND.VERBS])
+        for (name, verb), offered in zip(VERBS.items(), flags, strict=True):
+            with self.subTest(name):
+                self.assertEqual(set(offered), set(options_of(verb)))
+
+    def test_what_is_typed_is_continued(self):
+        offered = bash([["./stackdrain", "re"], ["./stackdrain", "fuzz", "--em"], ["./stackdrain", "fuzz", "policy"],
+                        ["./stackdrain", "run", "--policy", "span"], ["./stackdrain", "run", "--policy", "=", "span-i"],
+                        ["./stackdrain", "fuzz", "--engine", ""], ["./stackdrain", "run", "x.ops", "--defect", "immediate"],
+                        ["./stackdrain", "list", "pee"], ["./stackdrain", "frobnicate", ""], ["./stackdrain", "run", "corpus/"]])
+        self.assertEqual(offered, [["report", "replay"], ["--empty-corpus"], ["policy_fuzzer"], ["span-in-pause", "span-after-restart"],
+                                   ["span-in-pause"], ["libfuzzer", "afl"], ["immediate-free"], ["peers"], [], []])
+
+    def test_names_are_those_of_the_tables(self):
+        for table in ("policies", "defects"):
+            listed = subprocess.run([ROOT / "stackdrain", "list", table, "--names"], capture_output=True, text=True, check=True).stdout.split()
+            self.assertEqual([name for name in COMMAND.names_in(table) if name not in ("sound", "all")], listed)
+
+    def test_what_makes_no_sense_is_refused(self):
+        ran = subprocess.run([ROOT / "stackdrain", "completion", "two"], capture_output=True, text=True, check=False)
+        self.assertEqual((ran.returncode, len(ran.stderr.splitlines())), (2, 1))
+
+
+class Help(unittest.TestCase):
+    def test_each_verb_has_a_manual(self):
+        for name, verb in VERBS.items():
+            with self.subTest(name):
+                said = verb.format_help()
+                for word in ("usage:", "options:", "examples:", "files:", "exit codes:"):
+                    self.assertIn(word, said)
+                for action in verb._actions:
+                    if action.option_strings:
+                        self.assertTrue(action.help, f"{name} {action.option_strings} says nothing of itself")
+
+    def test_each_example_is_a_command(self):
+        for name, _, _, _, manual in COMMAND.VERBS:
+            self.assertTrue(manual.examples)
+            for example in manual.examples:
+                with self.subTest(example):
+                    self.assertEqual(example.split()[0], name)
+                    self.assertEqual(COMMAND.bad_command(example), "")
+
+
+if __name__ == "__main__":
+    unittest.main()
