@@ -78,6 +78,7 @@ def summary(results):
     if not groups:
         lines = ["The pause study is not in this run: no table."]
     lines.append(reach.summary(results))
+    lines += [f"{name} shows no spans or slots; not checked of it: {' '.join(ids)}" for name, ids in find.unchecked(results).items()]
     found = find.unexpected_findings(results)
     if found:
         lines.append("FOUND: " + "; ".join(found))

@@ -138,6 +138,8 @@ def fixture():
             "touched": [{"policy": policy, "stacks": 4096, "stack_bytes": 4096, "touched": touched}
                         for policy, touched in (("serial", 4096), ("sorted-batch", 0), ("bitmap", 0))],
             "pairs": pairs(),
+            "policies": [{"name": "serial", "what": "a queue", "origin": "Go", "sound": True, "unchecked": []},
+                         {"name": "theirs", "what": "a pool of theirs", "origin": "my.h", "sound": True, "unchecked": ["A4", "B1"]}],
             "go_live": [{"version": "go1.19.8", "gomaxprocs": 2, "stack_bytes": 8192, "stacks": 1024, "pause_ns": [2e4] * 7,
                          "stops": [2] * 7, "cycle_ns": [9e6] * 7, "stack_bytes_grown": [8 << 20] * 7,
                          "stack_bytes_after": [4 << 20] * 7, "gctrace_ns": [1.9e4] * 7}],
@@ -366,6 +368,12 @@ class ReportTest(unittest.TestCase):
         self.assertRegex(self.run_of_all.printed, r"pause \| stall after restart \| drain CPU \| held bytes")
         self.assertRegex(self.run_of_all.printed, r"after-restart, whole +240 ns \| +80\.0 µs \| +44\.2 µs \| +8 MiB")
         self.assertIn("index.html", self.run_of_all.printed)
+
+    def test_what_could_not_be_checked_is_named(self):
+        run = quick_run(fixture())
+        self.assertIn("Not checked of theirs, because it shows no spans or slots: A4, B1.", run.page)
+        self.assertIn("theirs shows no spans or slots; not checked of it: A4 B1", run.printed)
+        self.assertNotIn("Not checked of serial", run.page)
 
     def test_a_finding_in_a_sound_policy_is_loud(self):
         content = fixture()

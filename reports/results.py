@@ -163,6 +163,11 @@ def executions(results):
     return sum(row["executions"] for row in results.get("fuzz", ()))
 
 
+def unchecked(results):
+    """{a policy that shows no spans or slots: the invariants that could not be checked of it}."""
+    return {row["name"]: row["unchecked"] for row in results.get("policies", ()) if row["unchecked"]}
+
+
 def is_control(row):
     return row["policy"] == FLOOR
 

@@ -282,7 +282,12 @@ def fuzzing(results, _):
              human.big(row["exec_per_second"]), _corpus(row), _findings(row)] for row in rows]
     headers = ("fuzzer", "policy", "engine", "time", "executions", "a second", "corpus", "findings")
     return Html(tables.table(headers, body, texts=3) + tables.paragraph(
-        f"{find.FLOOR} frees at once during the mark: the control that the fuzzers must catch.", "note"))
+        f"{find.FLOOR} frees at once during the mark: the control that the fuzzers must catch.", "note") + _unchecked(results))
+
+
+def _unchecked(results):
+    return Html("").join(tables.paragraph(f"Not checked of {name}, because it shows no spans or slots: {', '.join(ids)}.", "note")
+                         for name, ids in find.unchecked(results).items())
 
 
 def _corpus(row):
