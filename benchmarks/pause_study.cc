@@ -174,6 +174,7 @@ class Study {
 
   void give_back() {
     std::vector<Stack> stacks;
+    stacks.reserve(case_.stacks);
     for (size_t g = 0; g < case_.stacks; ++g) stacks.push_back(goroutines_[g].stack());
     give_back_all(*pool_, *case_.variant.policy, stacks);
   }

@@ -84,6 +84,7 @@ class Stress {
   // Whether all went well; prints a line.
   bool run(int cycles) {
     std::vector<std::thread> threads;
+    threads.reserve(kMutators + 1);
     for (int m = 0; m < kMutators; ++m) threads.emplace_back([this, m] { mutate(m); });
     threads.emplace_back([this] { drain(); });
     for (int cycle = 0; cycle < cycles && !spoilt_; ++cycle) run_cycle();
@@ -188,6 +189,7 @@ class Stress {
       marking_ = true;
     }
     std::vector<std::thread> markers;
+    markers.reserve(kMarkers);
     for (int m = 0; m < kMarkers; ++m) markers.emplace_back([this, m] { mark(m); });
     for (std::thread& marker : markers) marker.join();
     const std::unique_lock alone(world_);
