@@ -87,7 +87,7 @@ void Scheduler::put_away() {
 
 void Scheduler::reset_world(const PolicyRow& policy) {
   choose_pool(policy);
-  live_.clear(kArenaBytes / kMinStackBytes);
+  live_.reset(pool_->arena_base());
   const ProgramView program = input_.program;
   length_ = std::min(program.size(), kMaxScheduled);
   const bool says = length_ > 0 && !program[0].reserved() && program[0].op() == Op::kWorld;
@@ -670,26 +670,20 @@ void Scheduler::report_deadlock() {
 
 void Scheduler::issued(Stack stack) {
   if (quiet_) return;
-  const size_t first = unit_of(stack.lo);
-  const size_t count = stack.bytes() / kMinStackBytes;
-  if (live_.first_of(first, count) != first + count) {
+  if (!live_.add(stack)) {
     checker_.report(Invariant::kB2, "%s was given +0x%" PRIxPTR " (%zu bytes), where a live stack lies",
                     kActorNames[current_].data(), stack.lo - pool_->arena_base(), stack.bytes());
     stop();
   }
-  live_.add(first, count);
 }
 
 void Scheduler::given_up(Stack stack) {
   if (quiet_) return;
-  const size_t first = unit_of(stack.lo);
-  const size_t count = stack.bytes() / kMinStackBytes;
-  if (live_.first_not_of(first, count) != first + count) {
+  if (!live_.remove(stack)) {
     checker_.report(Invariant::kB1, "%s gives +0x%" PRIxPTR " (%zu bytes) back, which is not live",
                     kActorNames[current_].data(), stack.lo - pool_->arena_base(), stack.bytes());
     stop();
   }
-  live_.remove(first, count);
   if (current_ == kNobody) return;
   me().gave_up_at = model_.moment;
   me().gave_up_serial = ++retires_;

@@ -41,9 +41,9 @@
 
 #include "fuzz/checker.h"
 #include "fuzz/fiber.h"
+#include "fuzz/live_stacks.h"
 #include "fuzz/model.h"
 #include "fuzz/program.h"
-#include "fuzz/unit_set.h"
 #include "fuzz/watched_pool.h"
 #include "target/arena.h"
 #include "target/collector.h"
@@ -139,6 +139,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
 
  private:
   static constexpr size_t kArenaBytes = size_t{8} << 20;
+  static constexpr size_t kMostLive = 8 * kGoroutines;  // each has one, one more in a move, may keep one; of two parts
   static constexpr size_t kNobody = kActors;
   static constexpr uint32_t kMaxPointsOfOperation = 1 << 15;
   static constexpr uint32_t kTurn = 512;  // points in a row after which somebody else has a turn
@@ -301,7 +302,6 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
       model_.note_buffer(proc, collector_.buffered(proc).size());
   }
   void check_goroutine_at_rest(uint32_t g);
-  size_t unit_of(uintptr_t address) const { return (address - pool_->arena_base()) / kMinStackBytes; }
 
   struct Slot {
     std::unique_ptr<Arena> arena;
@@ -322,7 +322,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   std::array<bool, kHeapSlots> heap_busy_{};
   std::array<Lock, kMaxLocks> locks_;
   size_t lock_count_ = 0;
-  UnitSet<kArenaBytes / kMinStackBytes> live_;
+  LiveStacks<kArenaBytes, kMostLive> live_;
 
   ScheduleInput input_{nullptr, 0};
   ScheduleVerdict verdict_;
