@@ -75,6 +75,8 @@ namespace stackdrain {
   X(kF5, "F5", "n", "poison state = liveness", "walk, under ASan")                                                    \
   X(kF6, "F6", "c", "no descriptor is recycled before its last user", "walk of the merged-away descriptors")          \
   X(kF7, "F7", "c", "exactly one \"last one out\"", "drain")                                                          \
+  X(kF8, "F8", "c", "accesses to plain data that more than one thread comes to are ordered",                          \
+    "schedule_fuzzer: vector clocks over marked fields")                                                              \
   X(kG1, "G1", "n", "canaries in guard zones are intact", "the two lowest words of each live stack")                  \
   X(kG2, "G2", "q", "every policy gives the same live set for the same program", "differential_fuzzer")               \
   X(kG3, "G3", "q", "every planted defect is reported, a clean build never reports", "corpus")

@@ -1,5 +1,5 @@
 add_library(stackdrain_machine STATIC machine.cc checker.cc differential.cc lock_graph.cc signature.cc explain.cc
-                                      fiber.cc schedule.cc schedule_mutator.cc schedule_text.cc)
+                                      fiber.cc race.cc schedule.cc schedule_mutator.cc schedule_text.cc)
 target_link_libraries(stackdrain_machine PUBLIC stackdrain_program)
 if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
   # What watches is no part of what is explored: which of its branches are taken says nothing before it reports.
@@ -13,5 +13,5 @@ if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
                  "-fno-sanitize=address;-DSTACKDRAIN_ASAN=1")
   endif()
 endif()
-stackdrain_test(schedule_test SOURCES schedule_test.cc LIBS stackdrain_machine)
+stackdrain_test(schedule_test SOURCES schedule_test.cc race_test.cc LIBS stackdrain_machine)
 stackdrain_test(machine_test SOURCES machine_test.cc checker_test.cc demand_test.cc live_stacks_test.cc unit_set_test.cc differential_test.cc lock_graph_test.cc signature_test.cc LIBS stackdrain_machine)

@@ -5,6 +5,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -31,6 +32,7 @@ void forget_wait(ModelGoroutine& owner) {
 ScheduleInput::ScheduleInput(const uint8_t* data, size_t size) {
   if (size < kScheduleHeader) return;
   priorities = (data[0] & 1) != 0;
+  weak_memory = (data[0] & 2) != 0;
   const size_t rest = size - kScheduleHeader;
   const size_t bytes = std::min<size_t>(data[1], rest);
   program = {data + kScheduleHeader, rest - bytes};
@@ -97,16 +99,17 @@ void Scheduler::reset_world(const PolicyRow& policy) {
   collector_.set_heap_roots(model_.heap);
   model_.reset();
   model_.reserve_known = false;
+  races_.reset();
   checker_.reset({pool_, &collector_, goroutines_, &model_, policy.claims});
   verdict_ = {};
   users_.fill({});
   heap_busy_.fill(false);
   for (size_t i = 0; i < lock_count_; ++i) locks_[i] = {};
   lock_count_ = 0;
-  stopping_ = false;
+  in_one_go_ = false;
   current_ = mutator_ = mutator_before_ = kNobody;
   segment_ = 0;
-  byte_ = gap_ = in_row_ = 0;
+  byte_ = gap_ = in_row_ = last_gap_ = 0;
   drains_running_ = drained_ = 0;
   retires_ = 0;
   for (size_t i = 0; i < kActors; ++i) {
@@ -114,6 +117,7 @@ void Scheduler::reset_world(const PolicyRow& policy) {
     actor.count = actor.next = 0;
     actor.held_locks = 0;
     actor.gave_up_at = actor.gave_up_serial = 0;
+    actor.store_count = 0;
     if (actor.state != State::kIdle) fiber_set_.restart(i);
     actor.state = State::kIdle;
     actor.priority = static_cast<uint8_t>(kActors - i);
@@ -237,6 +241,7 @@ const ScheduleVerdict& Scheduler::run(const ScheduleInput& input, const PolicyRo
 #if STACKDRAIN_YIELDS
   yield_hook = this;
   lock_hook = this;
+  access_hook = this;
 #endif
   next_segment();
   current_ = choose(false);
@@ -246,6 +251,7 @@ const ScheduleVerdict& Scheduler::run(const ScheduleInput& input, const PolicyRo
 #if STACKDRAIN_YIELDS
   yield_hook = nullptr;
   lock_hook = nullptr;
+  access_hook = nullptr;
 #endif
   running_ = false;
   verdict_.violated = checker_.failed();
@@ -260,10 +266,12 @@ const ScheduleVerdict& Scheduler::run(const ScheduleInput& input, const PolicyRo
 
 void Scheduler::next_segment() {
   while (left_[segment_] == 0 && segment_ < segments_) ++segment_;
+  races_.meet();  // the world is stopped in between
 }
 
 bool Scheduler::goroutine_free_for_job(uint32_t g) const {
-  return users_[g].owner == kNobody || users_[g].parking;
+  // Who blocks can be met by a marker once others see that it waits.
+  return users_[g].owner == kNobody || (users_[g].parking && goroutines_[g].status() == GoStatus::kWaiting);
 }
 
 // An idle actor's next operation may begin: its barrier is behind it, and nobody uses what it wants for itself.
@@ -352,7 +360,7 @@ size_t Scheduler::choose(bool current_can) {
       gap_ = byte_ < input_.schedule.size() ? input_.schedule[byte_] : 0;
     } else {
       const uint8_t byte = input_.schedule[byte_++];
-      gap_ = byte >> 3;
+      gap_ = last_gap_ = byte >> 3;
       return by_byte(byte);
     }
     if (input_.priorities) return lowest(kNobody);
@@ -421,6 +429,7 @@ void Scheduler::interrupt(size_t next, Point point) {
   if (verdict_.steps <= kMaxSteps) steps_[verdict_.steps - 1].switched = true;
   ++verdict_.switches;
   checker_.note_overlap(true);
+  show_some(me(), last_gap_);
   if (counters_ != nullptr) {
     const size_t what = (size_t{code_of(me())} * 80 + static_cast<size_t>(point)) * kCodes + code_of(fibers_[next]);
     counters_[what * 0x9e3779b97f4a7c15u >> 50] = 1;
@@ -476,12 +485,27 @@ void Scheduler::begin_operation(Actor& actor) {
       if (!g) break;
       actor.owns = static_cast<int>(*g);
       users_[*g].owner = current_;
+      if (operation.op() != Op::kStatus) races_.acquire(current_, races_.clock_of(&users_[*g]));
+      see_status(*g);
   }
+}
+
+// Who runs a goroutine has read its status, and knows what whoever woke it did until then.
+void Scheduler::see_status(uint32_t g) {
+  quiet_ = false;
+  in_one_go_ = true;
+  goroutine(g).status();
+  quiet_ = true;
+  in_one_go_ = false;
 }
 
 void Scheduler::end_operation(Actor& actor) {
   point(Point::kEnd);
   quiet_ = true;
+  show_all(actor);
+  for (const int g : {actor.owns, actor.wakes}) {
+    if (g >= 0) races_.release(current_, races_.clock_of(&users_[static_cast<size_t>(g)]), true);
+  }
   int touched = -1;
   if (actor.owns >= 0) {
     touched = actor.owns;
@@ -622,6 +646,7 @@ void Scheduler::note_nesting(size_t lock) {
 
 bool Scheduler::acquires(const void* mutex) {
   if (quiet_) return true;
+  show_all(me());
   point(Point::kLock);
   const size_t lock = lock_number(mutex);
   Actor& actor = me();
@@ -639,6 +664,7 @@ bool Scheduler::acquires(const void* mutex) {
   }
   actor.state = State::kReady;
   locks_[lock].owner = current_;
+  races_.acquire(current_, races_.clock_of(mutex));
   actor.held_locks |= 1u << lock;
   return false;
 }
@@ -646,6 +672,8 @@ bool Scheduler::acquires(const void* mutex) {
 bool Scheduler::releases(const void* mutex) {
   if (quiet_) return true;
   const size_t lock = lock_number(mutex);
+  show_all(me());
+  races_.release(current_, races_.clock_of(mutex), true);
   locks_[lock].owner = kNobody;
   me().held_locks &= ~(1u << lock);
   point(Point::kUnlock);
@@ -666,6 +694,99 @@ void Scheduler::report_deadlock() {
     if (written > 0) size = std::min(text.size() - 1, size + static_cast<size_t>(written));
   }
   checker_.report(Invariant::kF1, "deadlock: %s", text.data());
+}
+
+// ---- shared data ----
+
+void Scheduler::plain(const void* field, bool writes, const std::source_location& where) {
+  if (quiet_) return;
+  Access other;
+  if (races_.access(field, {current_, writes, where}, other)) return;
+  const auto file = [](const std::source_location& at) {
+    const char* path = at.file_name();
+    const char* slash = std::strrchr(path, '/');
+    return slash == nullptr ? path : slash + 1;
+  };
+  checker_.report(Invariant::kF8, "%s %s in %s (%s:%u) what %s %s in %s (%s:%u), and nothing orders the two",
+                  kActorNames[current_].data(), writes ? "writes" : "reads", where.function_name(), file(where),
+                  static_cast<unsigned>(where.line()), kActorNames[other.actor].data(), other.writes ? "wrote" : "read",
+                  other.where.function_name(), file(other.where), static_cast<unsigned>(other.where.line()));
+  stop();
+}
+
+void Scheduler::before(const void*, AtomicStep step, std::memory_order order) {
+  if (quiet_) return;
+  if (!std::exchange(in_one_go_, false)) point(Point::kAtomic);
+  if (step == AtomicStep::kModify || order == std::memory_order_seq_cst) show_all(me());
+}
+
+void Scheduler::after(const void* atomic, AtomicStep step, std::memory_order order) {
+  if (quiet_) return;
+  Clock& clock = races_.clock_of(atomic);
+  if (stackdrain::acquires(order)) races_.acquire(current_, clock);
+  if (step == AtomicStep::kModify && stackdrain::releases(order)) races_.release(current_, clock, true);
+}
+
+void Scheduler::fence(std::memory_order) {
+  if (quiet_) return;
+  point(Point::kAtomic);
+  show_all(me());
+}
+
+// The clock goes with the store although it may be seen later: what was done before it is not done later.
+bool Scheduler::keeps(void* atomic, uint64_t bits, std::memory_order order, void (*make)(void*, uint64_t)) {
+  if (quiet_) return false;
+  Clock& clock = races_.clock_of(atomic);
+  if (stackdrain::releases(order)) {
+    races_.release(current_, clock, false);
+  } else {
+    clock = {};
+  }
+  if (!input_.weak_memory || order == std::memory_order_seq_cst) return false;
+  Actor& actor = me();
+  if (actor.store_count == kStores) show(actor, 0);
+  actor.stores[actor.store_count++] = {atomic, bits, make, stackdrain::releases(order)};
+  return true;
+}
+
+bool Scheduler::kept(const void* atomic, uint64_t& bits) {
+  if (quiet_) return false;
+  const Actor& actor = me();
+  for (size_t i = actor.store_count; i-- > 0;) {
+    if (actor.stores[i].atomic != atomic) continue;
+    bits = actor.stores[i].bits;
+    return true;
+  }
+  return false;
+}
+
+bool Scheduler::may_show(const Actor& actor, size_t store) const {
+  if (actor.stores[store].releases) return store == 0;
+  return std::none_of(actor.stores.begin(), actor.stores.begin() + static_cast<ptrdiff_t>(store),
+                      [&](const Store& older) { return older.atomic == actor.stores[store].atomic; });
+}
+
+void Scheduler::show(Actor& actor, size_t store) {
+  const Store shown = actor.stores[store];
+  std::move(actor.stores.begin() + static_cast<ptrdiff_t>(store) + 1,
+            actor.stores.begin() + static_cast<ptrdiff_t>(actor.store_count),
+            actor.stores.begin() + static_cast<ptrdiff_t>(store));
+  --actor.store_count;
+  shown.make(shown.atomic, shown.bits);
+}
+
+void Scheduler::show_all(Actor& actor) {
+  while (actor.store_count != 0) show(actor, 0);
+}
+
+void Scheduler::show_some(Actor& actor, uint32_t which) {
+  for (size_t i = 0; i < actor.store_count; which >>= 1) {
+    if ((which & 1) != 0 && may_show(actor, i)) {
+      show(actor, i);
+    } else {
+      ++i;
+    }
+  }
 }
 
 void Scheduler::issued(Stack stack) {
@@ -1060,6 +1181,7 @@ void Scheduler::marker_job(uint32_t g) {
   actor.job = static_cast<int>(g);
   actor.claims = 0;
   ++users_[g].jobs;
+  races_.acquire(current_, races_.clock_of(&users_[g]));
   ModelGoroutine& owner = expected(g);
   const PoolParams& params = pool_->params();
   const bool dead = !owner.alive();
@@ -1070,6 +1192,8 @@ void Scheduler::marker_job(uint32_t g) {
   actor.moved_parking = false;
   actor.claimed_from = owner.status;
   const JobResult job = collector_.run_goroutine_job(marker_of_me(), g);
+  show_all(actor);
+  races_.release(current_, races_.clock_of(&users_[g]), true);
   actor.job = -1;
   --users_[g].jobs;
   if (dead && had_stack && job.claimed) {
@@ -1112,6 +1236,7 @@ void Scheduler::run_jobs(uint32_t most) {
     const uint32_t job = collector_.next_job();
     if (job >= kFixedJobs) collector_.skip_job();
     quiet_ = false;
+    in_one_go_ = job < kFixedJobs;  // looking at the next job, and taking it
     if (job >= kFixedJobs) {
       marker_job(job - kFixedJobs);
     } else if (collector_.run_next_job(marker_of_me()).flushed) {

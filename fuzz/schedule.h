@@ -1,7 +1,9 @@
 // Scheduler: runs a program's operations as cooperative threads, whose interleaving is part of the input.
 //
 //   input:  [mode][n]  program, two bytes an operation  [the last n bytes: the schedule]
-//           mode bit 0: 0 the schedule's bytes say who runs, 1 priorities; the other bits are reserved and ignored
+//           mode bit 0: 0 the schedule's bytes say who runs, 1 priorities
+//                bit 1: 1 weak memory: what an atomic store writes may become visible later, and out of order
+//                the other bits are reserved and ignored
 //
 // Actors. Each operation is dealt to who would do it, in the program's order: mutators' operations to the processor
 // that is current there (p0..p3), markers' to their marker (m0..m3), `drain` to the two drainers in turn (d0, d1),
@@ -24,6 +26,11 @@
 // last. When the bytes are used up the program's order goes on. So every input has one schedule; what is cut off an
 // input takes its switches with it.
 //
+// Weak memory. An actor's atomic stores with relaxed or release order wait in a buffer of its own, which it reads from
+// itself. When it loses the processor, the same five bits say which of them become visible (bit i: the i-th oldest);
+// one with release order not before all that are older, nor one before an older one to the same place. A lock, a
+// modification, a sequentially consistent store and the end of an operation make all of them visible.
+//
 // What is checked. At every point, what holds in the middle of operations: held and buffered pointers (A3), spans of
 // shrunk stacks (A2), and, when a stack is allocated or given back, that live ones are disjoint and that what is given
 // back was live (B1, B2). When nobody is at a goroutine any more: its words (D1, D2, ...). When the world is stopped:
@@ -44,12 +51,14 @@
 #include "fuzz/live_stacks.h"
 #include "fuzz/model.h"
 #include "fuzz/program.h"
+#include "fuzz/race.h"
 #include "fuzz/watched_pool.h"
 #include "target/arena.h"
 #include "target/collector.h"
 #include "target/drain/policies.h"
 #include "target/goroutine.h"
 #include "target/mutex.h"
+#include "target/shared.h"
 #include "target/yield.h"
 
 namespace stackdrain {
@@ -59,6 +68,7 @@ struct ScheduleInput {
   ScheduleInput(const uint8_t* data, size_t size);
 
   bool priorities = false;
+  bool weak_memory = false;
   ProgramView program{nullptr, 0};
   std::span<const uint8_t> schedule;
 };
@@ -117,7 +127,7 @@ struct ScheduleVerdict {
   size_t no_ops = 0;
 };
 
-class Scheduler final : private YieldHook, private LockHook, private StackWatcher {
+class Scheduler final : private YieldHook, private LockHook, private AccessHook, private StackWatcher {
  public:
   static constexpr size_t kMaxSteps = 8192;  // that are remembered
 
@@ -144,6 +154,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   static constexpr uint32_t kMaxPointsOfOperation = 1 << 15;
   static constexpr uint32_t kTurn = 512;  // points in a row after which somebody else has a turn
   static constexpr size_t kMaxLocks = 16;
+  static constexpr size_t kStores = 5;
   static constexpr size_t kItems = kMaxScheduled + 16;
 
   enum class Work : uint8_t { kOperation, kFinishMarking, kEndMark, kRestart, kDrainAll, kRest };
@@ -162,6 +173,14 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
     uint8_t proc_then = 0;  // ... after the operations it is held back for
   };
 
+  // A store that is not visible yet.
+  struct Store {
+    void* atomic = nullptr;
+    uint64_t bits = 0;
+    void (*make)(void*, uint64_t) = nullptr;
+    bool releases = false;
+  };
+
   struct Actor {
     std::array<Item, kItems> items;
     size_t count = 0;
@@ -174,6 +193,8 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
     size_t waits_lock = 0;
     uint32_t waits_goroutine = 0;
     uint32_t held_locks = 0;
+    std::array<Store, kStores> stores;  // oldest first
+    size_t store_count = 0;
     // Of the operation under way.
     int owns = -1;   // goroutine that is its own
     int job = -1;    // goroutine whose root job it runs
@@ -212,6 +233,13 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   // LockHook
   bool acquires(const void* mutex) override;
   bool releases(const void* mutex) override;
+  // AccessHook
+  void plain(const void* field, bool writes, const std::source_location& where) override;
+  void before(const void* atomic, AtomicStep step, std::memory_order order) override;
+  void after(const void* atomic, AtomicStep step, std::memory_order order) override;
+  void fence(std::memory_order order) override;
+  bool keeps(void* atomic, uint64_t bits, std::memory_order order, void (*make)(void*, uint64_t)) override;
+  bool kept(const void* atomic, uint64_t& bits) override;
   // StackWatcher
   void issued(Stack stack) override;
   void given_up(Stack stack) override;
@@ -231,6 +259,10 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   [[noreturn]] void stop();
   void point(Point point);
   void remember(Point point);
+  bool may_show(const Actor& actor, size_t store) const;
+  void show(Actor& actor, size_t store);
+  void show_all(Actor& actor);
+  void show_some(Actor& actor, uint32_t which);
   void interrupt(size_t next, Point point);
   uint8_t code_of(const Actor& actor) const;
 
@@ -249,6 +281,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
 
   // Operations.
   void begin_operation(Actor& actor);
+  void see_status(uint32_t g);
   void end_operation(Actor& actor);
   void execute(Actor& actor);
   void execute_operation(Actor& actor, Operation operation);
@@ -323,6 +356,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   std::array<Lock, kMaxLocks> locks_;
   size_t lock_count_ = 0;
   LiveStacks<kArenaBytes, kMostLive> live_;
+  Races races_;
 
   ScheduleInput input_{nullptr, 0};
   ScheduleVerdict verdict_;
@@ -331,7 +365,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   bool running_ = false;
   bool quiet_ = true;  // what runs is ours: no points, no waiting
   bool concurrent_ = false;
-  bool stopping_ = false;
+  bool in_one_go_ = false;  // the next atomic step is no point
   size_t length_ = 0;
   size_t current_ = kNobody;
   std::array<uint32_t, kItems * 8> left_{};  // items of each segment that are not over
@@ -339,6 +373,7 @@ class Scheduler final : private YieldHook, private LockHook, private StackWatche
   uint32_t segments_ = 0;
   size_t byte_ = 0;           // of the schedule, the next to read
   uint32_t gap_ = 0;          // points until then
+  uint32_t last_gap_ = 0;     // of the byte that was read last
   uint32_t in_row_ = 0;       // points of the current actor since it was switched to
   size_t mutator_ = kNobody;  // the last that ran, and the one before it
   size_t mutator_before_ = kNobody;

@@ -89,7 +89,7 @@ void change_priorities(Parts& parts, Random& random) {
 Parts& parts_of(const uint8_t* data, size_t size) {
   static Parts parts;
   const ScheduleInput input(data, size);
-  parts.mode = input.priorities ? 1 : 0;
+  parts.mode = static_cast<uint8_t>((input.priorities ? 1 : 0) | (input.weak_memory ? 2 : 0));
   parts.program_size = std::min(input.program.bytes(), kMostProgram);
   parts.schedule_size = std::min(input.schedule.size(), parts.schedule.size());
   if (parts.program_size != 0) std::memcpy(parts.program.data(), input.program.data(), parts.program_size);
@@ -118,6 +118,7 @@ size_t mutate_schedule(uint8_t* data, size_t size, size_t max_size, uint32_t see
   const size_t choice = random.below(20);
   if (choice == 0 && bytes != nullptr) return bytes(data, size, max_size);
   Parts& parts = parts_of(data, size);
+  if (random.below(32) == 0) parts.mode ^= 2;
   if (choice == 1) {
     parts.mode ^= 1;
     parts.schedule_size = 0;
@@ -125,7 +126,7 @@ size_t mutate_schedule(uint8_t* data, size_t size, size_t max_size, uint32_t see
   const bool schedule = choice < 9;
   if (schedule) {
     for (size_t n = 1 + random.below(3); n > 0; --n) {
-      parts.mode == 0 ? change_switches(parts, random) : change_priorities(parts, random);
+      (parts.mode & 1) == 0 ? change_switches(parts, random) : change_priorities(parts, random);
     }
   }
   if (!schedule || random.below(4) == 0) {

@@ -55,7 +55,7 @@ struct Draft {
 
   explicit Draft(const std::vector<uint8_t>& bytes) {
     const ScheduleInput input(bytes.data(), bytes.size());
-    mode = bytes.empty() ? uint8_t{0} : static_cast<uint8_t>(bytes[0] & 1);
+    mode = bytes.empty() ? uint8_t{0} : static_cast<uint8_t>(bytes[0] & 3);
     for (size_t i = 0; i < input.program.size(); ++i) program.push_back(encode_operation(input.program[i]));
     schedule.assign(input.schedule.begin(), input.schedule.end());
   }
@@ -192,7 +192,7 @@ std::string picture(const Scheduler& scheduler) {
 }  // namespace
 
 std::string schedule_text(const ScheduleInput& input) {
-  std::string text = to_text(input.program);
+  std::string text = (input.weak_memory ? "weak-memory\n" : "") + to_text(input.program);
   if (!input.schedule.empty()) text += input.priorities ? "priorities" : "switch";
   for (const uint8_t byte : input.schedule) {
     text += ' ';
@@ -210,12 +210,14 @@ std::optional<ParseError> parse_schedule(std::string_view text, std::vector<uint
     const std::string_view whole = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), whole.size() + 1));
     const std::vector<std::string_view> words = words_of(whole);
-    const bool ours = !words.empty() && (words[0] == "switch" || words[0] == "priorities");
+    const bool weak = words.size() == 1 && words[0] == "weak-memory";
+    const bool ours = weak || (!words.empty() && (words[0] == "switch" || words[0] == "priorities"));
     // An empty line in the program's place, so that the program's own errors name the right one.
     if (!ours) program += whole;
     program += '\n';
     if (!ours) continue;
     if (words[0] == "priorities") mode |= 1;
+    if (weak) mode |= 2;
     for (size_t i = 1; i < words.size(); ++i) {
       const std::optional<uint8_t> byte = schedule_byte(words[i], (mode & 1) != 0);
       if (!byte) {
@@ -241,8 +243,10 @@ std::vector<uint8_t> minimize_schedule(Scheduler& scheduler, std::vector<uint8_t
     const ScheduleVerdict& verdict = scheduler.run({bytes.data(), bytes.size()}, policy);
     return verdict.violated && verdict.violation.invariant == invariant;
   };
-  const uint8_t mode = std::exchange(draft.mode, uint8_t{0});
-  if (!holds()) draft.mode = mode;
+  for (const unsigned bit : {1u, 2u}) {
+    const uint8_t mode = std::exchange(draft.mode, static_cast<uint8_t>(draft.mode & ~bit));
+    if (!holds()) draft.mode = mode;
+  }
   while (shorten(draft.schedule, holds) || shorten(draft.program, holds)) {
   }
   return draft.bytes();

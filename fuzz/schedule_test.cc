@@ -137,6 +137,34 @@ TEST(Schedule, DeadlockIsReportedWithWhoWaitsForWhom) {
 }
 #endif
 
+#if STACKDRAIN_DEFECTS
+// Nothing went wrong in this order; the two sides are named.
+TEST(Schedule, ARaceIsReportedWithBothSides) {
+  if (!STACKDRAIN_YIELDS) GTEST_SKIP() << "no yield points";
+  const Planted planted(Defect::kQ2LostPush);
+  const ScheduleVerdict verdict = run(input_of("spawn g0 16K\n"
+                                               "spawn g1 16K\n"
+                                               "gc-begin 2\n"
+                                               "shrink m0 g0\n"
+                                               "shrink m1 g1\n"),
+                                      "serial");
+  ASSERT_TRUE(verdict.violated);
+  EXPECT_EQ(id_of(verdict.violation.invariant), "F8");
+  EXPECT_NE(std::string(verdict.violation.message.data()).find("head_without_lock"), std::string::npos);
+  EXPECT_NE(std::string(verdict.violation.message.data()).find("m0"), std::string::npos);
+}
+
+TEST(Schedule, AStateThatIsPublishedEarlyIsSeen) {
+  if (!STACKDRAIN_YIELDS) GTEST_SKIP() << "no yield points";
+  constexpr std::string_view kLook = "inside issue 1\nspawn g0 2K\nlook\n";
+  EXPECT_FALSE(run(input_of(kLook), "serial").violated);
+  const Planted planted(Defect::kStatePublishedEarly);
+  const ScheduleVerdict verdict = run(input_of(kLook), "serial");
+  ASSERT_TRUE(verdict.violated);
+  EXPECT_EQ(id_of(verdict.violation.invariant), "A8");
+}
+#endif
+
 // Whatever the mutator makes of nothing is an input, and no sound policy is reported.
 TEST(Schedule, SoundPoliciesPassWhateverRuns) {
   std::vector<uint8_t> bytes(256);

@@ -14,7 +14,8 @@ void print_operation(std::FILE* out, const ScheduleInput& input, size_t index) {
 }
 
 void print_program(std::FILE* out, const ScheduleInput& input) {
-  std::fprintf(out, "program and schedule (%s):\n", input.priorities ? "priorities" : "switches");
+  std::fprintf(out, "program and schedule (%s%s):\n", input.priorities ? "priorities" : "switches",
+               input.weak_memory ? ", weak memory" : "");
   for (size_t i = 0; i < input.program.size(); ++i) {
     std::fprintf(out, "    ");
     print_operation(out, input, i);

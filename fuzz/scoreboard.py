@@ -42,6 +42,7 @@ class Setup(NamedTuple):
     engine: str = "libfuzzer"  # or afl
     afl_harnesses: Path = None  # the folder of AFL++'s
     afl_mutator: Path = None  # the shared library that has that mutator; None: without
+    harness: str = ""  # whom to ask; empty: whoever can see the defect where the corpus says
 
     def name(self):
         return f"{self.engine}, plain" if self.plain else self.engine
@@ -140,7 +141,7 @@ def by_afl(setup, harness, seed, folder, environment):
 
 def trial(setup, defect, seed):
     """One row of the scoreboard."""
-    harness = "differential_fuzzer" if defect.policy == DIFFERENTIAL else "policy_fuzzer"
+    harness = setup.harness or ("differential_fuzzer" if defect.policy == DIFFERENTIAL else "policy_fuzzer")
     environment = os.environ | {"STACKDRAIN_DEFECT": defect.name, "ASAN_OPTIONS": "symbolize=0:abort_on_error=1:detect_leaks=0",
                                 "STACKDRAIN_POLICY": "" if defect.policy == DIFFERENTIAL else defect.policy}
     if setup.plain:
@@ -148,7 +149,8 @@ def trial(setup, defect, seed):
     with tempfile.TemporaryDirectory() as folder:
         ended = (by_afl if setup.engine == "afl" else by_libfuzzer)(setup, harness, seed, Path(folder), environment)
         by = reporter(ended.said) if ended.finding else ""
-        named = (explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
+        # A schedule says itself who ran where; the tool explains programs.
+        named = (by if setup.harness else explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
     return {"defect": defect.name, "policy": defect.policy, "engine": setup.name(),
             "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": ended.finding is not None,
             "by": by, "explained": named, "right": named in defect.reported_by, "executions": ended.executions, "seconds": ended.seconds,
@@ -158,7 +160,7 @@ def trial(setup, defect, seed):
 def reporter(said):
     """What a harness was ended by: an invariant, the pool's own assertion, or a sanitizer: F5 if that says that memory was
     used which is poisoned because no stack lives there."""
-    match = re.search(r"violates? ([A-G]\d+)", said)
+    match = re.search(r"violates? ([A-G]\d+)", said, re.I)
     if match:
         return match[1]
     if "the pool's own assertion" in said:

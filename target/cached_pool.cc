@@ -144,10 +144,12 @@ void CachedPool::flush_cache(Proc proc) {
   StackCache& cache = caches_[static_cast<size_t>(proc)];
   for (int order = 0; order < params_.orders; ++order) {
     CacheList& list = cache.lists[static_cast<size_t>(order)];
+    shared_write(list.head);
     if (list.head == 0) continue;
     CacheList taken = list;  // its owner is stopped: nobody uses the list while it is given back
     yield_point(Yield::kFlushList);
     release_down_to(taken, order, 0);
+    shared_write(list.head);
     list.head = 0;
     list.bytes = 0;
   }

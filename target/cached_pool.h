@@ -20,6 +20,7 @@
 #include "target/any_pool.h"
 #include "target/defects.h"
 #include "target/mutex.h"
+#include "target/shared.h"
 #include "target/stack_cache.h"
 #include "target/yield.h"
 
@@ -140,7 +141,7 @@ class CachedPool {
   std::atomic<uint64_t> other_given_back_{0};
   std::atomic<uint64_t> other_given_back_bytes_{0};
   std::atomic<uint64_t> locks_taken_{0};
-  std::atomic<bool> marking_{false};
+  Atomic<bool> marking_{false};
   CycleKind cycle_;
 };
 

@@ -30,6 +30,7 @@
 #include "target/any_pool.h"
 #include "target/defects.h"
 #include "target/goroutine.h"
+#include "target/shared.h"
 #include "target/yield.h"
 
 namespace stackdrain {
@@ -151,7 +152,7 @@ class Collector {
   std::span<const uintptr_t> heap_roots_;
   std::array<Held, kMaxMarkers> held_;
   std::array<WriteBuffer, kMaxProcs> buffers_;
-  std::atomic<uint32_t> next_job_{0};
+  Atomic<uint32_t> next_job_{0};
   std::atomic<uint64_t> bad_pointers_{0};
   std::atomic<uint64_t> objects_marked_{0};
   std::atomic<uint64_t> pointers_judged_{0};

@@ -39,27 +39,27 @@ namespace stackdrain {
     "A7 A8")                                                                                                          \
   X(kRootKindMissed, "root-kind-missed", "#18174 #58432", "selectdone is not adjusted by the copy", "D1 D2 A3")       \
   X(kPublishBeforeCopy, "publish-before-copy", "#17007 b902a63ade",                                                   \
-    "the adjusted elem is published, and usable, before the slot was copied", "D2 D5 D6")                             \
+    "the adjusted elem is published, and usable, before the slot was copied", "D2 D5 D6 F8")                          \
   X(kDeadStackBypass, "dead-stack-bypass", "92eb1e1600",                                                              \
     "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                       \
   X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5")      \
-  X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3")                  \
+  X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3 F8")               \
   X(kShrinkSkippedWhileHeld, "shrink-skipped-while-held", "-",                                                        \
     "a marker skips a shrink while stacks are deferred: what a program sees depends on the policy", "G2")             \
   X(kElemYield, "elem-yield", "#13169 e410a527b2",                                                                    \
-    "a sender yields between reading elem and writing through it, unannounced; a shrink moves the stack", "D6")       \
+    "a sender yields between reading elem and writing through it, unannounced; a shrink moves the stack", "D6 F8")    \
   X(kStaleStatusCas, "stale-status-cas", "#9186 2b62e1eaec", "a status is read once and compared with for ever",      \
-    "F4 D5")                                                                                                          \
+    "F4 D5 F8")                                                                                                       \
   X(kControlWordReadTwice, "control-word-read-twice", "71559a6ffd",                                                   \
-    "the status that was judged and the status that is claimed are two reads", "D10 D5")                              \
+    "the status that was judged and the status that is claimed are two reads", "D10 D5 F8")                           \
   X(kParkingFlagLate, "parking-flag-late", "#40641 eb3c6a93c3",                                                       \
-    "a goroutine counts as waiting before it says that it must not be moved yet", "D10 D6")                           \
+    "a goroutine counts as waiting before it says that it must not be moved yet", "D10 D6 F8")                        \
   X(kPreemptedInCachePush, "preempted-in-cache-push", "#15853 6a86dbe75f",                                            \
-    "the processor is read again between linking a stack and storing the head", "B1 B4 E2 F2")                        \
+    "the processor is read again between linking a stack and storing the head", "B1 B4 E2 F2 F8")                     \
   X(kCacheUsedWhileFlushed, "cache-used-while-flushed", "d6d7170de4",                                                 \
-    "a cache is flushed by a marker while its processor runs", "A2 A3 B1 B2 B3 B4 B5 C2 E2 F5 assertion")             \
+    "a cache is flushed by a marker while its processor runs", "A2 A3 B1 B2 B3 B4 B5 C2 E2 F5 assertion F8")          \
   X(kFreeBeforeMetadata, "free-before-metadata", "#11617 cc8f544198",                                                 \
-    "a span is freed, and then its metadata is cleared", "A1 A6 A7 B7")                                               \
+    "a span is freed, and then its metadata is cleared", "A1 A6 A7 B7 F8")                                            \
   X(kStatePublishedEarly, "state-published-early", "#35541 c53b2bdb35",                                               \
     "a span's state is visible before its metadata", "A8")                                                            \
   X(kTouchMergedDescriptor, "touch-merged-descriptor", "e604c6e293",                                                  \
@@ -95,7 +95,7 @@ namespace stackdrain {
     "who takes the last stacks of a drain thinks it is the last one out, while they are still in hand", "F7 C3")      \
   X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read",                            \
     "C5 B1 C3 A4 E2 F5 assertion")                                                                                    \
-  X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3")                         \
+  X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3 F8")                      \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",               \
     "C3 C2 B1 A4 E2 F4 F5 assertion")                                                                                 \
   X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")   \

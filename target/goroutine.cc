@@ -63,6 +63,7 @@ void Goroutine::note_written([[maybe_unused]] AnyPool& pool, [[maybe_unused]] ui
 }
 
 void Goroutine::push_frame(size_t bytes) {
+  shared_write(stack_);
   const uintptr_t link = sp_ - sizeof(uint64_t);
   const uintptr_t low = sp_ - bytes;
   for (uintptr_t line = low; line < sp_; line += kLine) {
@@ -108,6 +109,7 @@ bool Goroutine::spawn(AnyPool& pool, Proc proc, size_t bytes, bool marking) {
 void Goroutine::exit(AnyPool& pool, Proc proc, bool marking) {
   if (!planted(Defect::kDeadStackBypass)) clear_roots();
   set_status(GoStatus::kDead);
+  shared_write(stack_);
   sp_ = frame_ = 0;
   if (stack_.bytes() == kStartStack) return;  // stays with the dead goroutine until it is reused or a marker drops it
   give_back(pool, proc, stack_, RetireWhy::kDead, marking);
@@ -115,6 +117,7 @@ void Goroutine::exit(AnyPool& pool, Proc proc, bool marking) {
 }
 
 bool Goroutine::drop_dead_stack(AnyPool& pool) {
+  shared_write(stack_);
   if (!stack_) return false;
   const Stack stack = stack_;
   stack_ = {};
@@ -135,6 +138,7 @@ bool Goroutine::call(AnyPool& pool, Proc proc, size_t frame_bytes, bool marking)
 }
 
 bool Goroutine::ret() {
+  shared_write(stack_);
   const uintptr_t caller = word(frame_);
   // not reached by programs: the machine doesn't return from the first frame
   if (caller == 0) return false;
@@ -178,6 +182,7 @@ bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
 ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
   // not reached by programs: who claimed the scan shrinks, once a cycle
   if (shrunk_cycle_ == cycle && !planted(Defect::kDoubleHalving)) return ShrinkResult::kAlready;
+  shared_read(stack_);
   const size_t bytes = stack_.bytes();
   if (bytes <= kMinStackBytes) return ShrinkResult::kMinimum;
   const PoolParams& params = pool.params();
@@ -196,6 +201,7 @@ ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
 // Where it is, if the pool can; else by a copy. False without memory.
 bool Goroutine::halve(AnyPool& pool) {
   if (const Stack upper = pool.halve(stack_)) {
+    shared_write(stack_);
     stack_ = upper;
     write_canary();
     return true;
@@ -227,6 +233,7 @@ void Goroutine::adjust_roots(const Stack& from, uintptr_t delta) {
 
 void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool retire) {
   yield_point(Yield::kCopyAlloc);
+  shared_read(stack_);
   const Stack old = stack_;
   const uintptr_t delta = fresh.hi - old.hi;  // wraps: an address moves by it either way
   adjust_frames(old, delta);
@@ -237,6 +244,7 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
   note_written(pool, fresh.hi - bytes);
   std::memcpy(reinterpret_cast<void*>(fresh.hi - bytes), reinterpret_cast<const void*>(sp_), bytes);
   yield_point(Yield::kCopyCopy);
+  shared_write(stack_);
   stack_ = fresh;
   sp_ += delta;
   frame_ += delta;
@@ -247,6 +255,7 @@ void Goroutine::copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool 
 }
 
 void Goroutine::block(WaitKind wait) {
+  shared_read(stack_);
   const bool channel = wait != WaitKind::kSleep;
   if (!planted(Defect::kParkingFlagLate)) claim_.begin_parking();
   const uintptr_t elem =
@@ -295,6 +304,7 @@ bool Goroutine::send(uint64_t value) {
   const uintptr_t elem = waiting || planted(Defect::kPublishBeforeCopy) ? root(RootKind::kElem) : 0;
   if (elem != 0) {
     yield_point(Yield::kSendElem);
+    shared_read(stack_);  // what elem points into stays where it is
     word(elem) = value;
     // not reached by programs: elem is read of who waits, but for a planted defect
     if (waiting) wake_observed();

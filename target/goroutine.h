@@ -41,6 +41,7 @@
 
 #include "target/any_pool.h"
 #include "target/claim.h"
+#include "target/shared.h"
 #include "target/stack.h"
 #include "target/yield.h"
 
@@ -129,7 +130,10 @@ class Goroutine {
   // not reached by programs: tests ask
   uintptr_t sp() const { return sp_; }
   size_t used() const { return stack_.hi - sp_; }
-  uintptr_t youngest_link() const { return frame_; }  // address of the youngest frame's link word
+  uintptr_t youngest_link() const {
+    shared_read(stack_);
+    return frame_;
+  }  // address of the youngest frame's link word
   uintptr_t root(RootKind kind) const { return roots_[static_cast<size_t>(kind)].load(std::memory_order_acquire); }
 
   // What the record of its last wait points at in the cache of records.
@@ -165,10 +169,10 @@ class Goroutine {
   uintptr_t noted_ = 0;  // the pool knows that what is above may be written to; only where a reset has to be fast
   uintptr_t sp_ = 0;
   uintptr_t frame_ = 0;
-  std::array<std::atomic<uintptr_t>, kRootKinds> roots_{};
-  std::array<std::atomic<uintptr_t>, kCachedWords> cached_record_{};
+  std::array<Atomic<uintptr_t>, kRootKinds> roots_{};
+  std::array<Atomic<uintptr_t>, kCachedWords> cached_record_{};
   Claim<StdAtomics> claim_;
-  std::atomic<uint32_t> scanned_cycle_{0};
+  Atomic<uint32_t> scanned_cycle_{0};
   uint32_t shrunk_cycle_ = 0;
   uint32_t id_ = 0;
   uint32_t generation_ = 0;

@@ -186,6 +186,9 @@ void PageHeap::issue(Span* span, SpanUse use) {
   const bool stack = use.state == SpanState::kStack;
   if (planted(Defect::kStatePublishedEarly)) span->publish(use.state);
   yield_point(Yield::kIssue);
+  shared_write(span->limit);
+  shared_write(span->free_list);
+  shared_write(span->out);
   span->order = use.order;
   span->free_list = 0;
   span->out = span->given_units = 0;
@@ -265,6 +268,8 @@ void PageHeap::withdraw(Span* span) {
   // A large stack was poisoned when it was given up, but for its links.
   asan_poison(base_of(*span), span->order == kLargeOrder ? kLinkBytes : bytes);
   if (!(planted(Defect::kNeedsZeroLost) && stack)) span->needs_zero = true;
+  // First the state: who sees it in use sees what it is used for (A8), also while it is given up.
+  span->publish(SpanState::kFree);
   clear_metadata(*span);
   accounts_.stack_spans_released += stack ? 1 : 0;
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) -= bytes;  // the size before merging (E4)

@@ -176,12 +176,15 @@ class PageHeap {
 };
 
 inline void PageHeap::clear_metadata(Span& span) {
+  shared_write(span.limit);
+  shared_write(span.free_list);
+  shared_write(span.out);
   if (!planted(Defect::kFreelistKept)) span.free_list = 0;
   span.order = kNoOrder;
   span.slot_bytes = 0;
   span.capacity = span.out = span.given_units = 0;
   if (!planted(Defect::kStaleSpanLimit)) span.limit = 0;
-  span.set_generation(0);
+  span.clear_generation();
 }
 
 inline void PageHeap::end_run(FreeRuns& runs) {

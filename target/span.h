@@ -15,6 +15,7 @@
 
 #include "target/any_pool.h"
 #include "target/base.h"
+#include "target/shared.h"
 #include "target/span_words.h"
 
 namespace stackdrain {
@@ -42,9 +43,13 @@ class SpanChain;
 // Doubly linked list of spans with a head; each span is on at most one (A5).
 class SpanLinks {
  public:
-  Span* front() const { return head_; }
+  Span* front() const {
+    shared_read(head_);
+    return head_;
+  }
   bool empty() const { return head_ == nullptr; }
   void push_front(Span* span, SpanList list) {
+    shared_write(head_);
     span->next = head_;
     span->prev = nullptr;
     if (head_ != nullptr) head_->prev = span;
@@ -52,6 +57,7 @@ class SpanLinks {
     span->list = list;
   }
   void remove(Span* span) {
+    shared_write(head_);
     if (span->prev != nullptr) {
       span->prev->next = span->next;
     } else {

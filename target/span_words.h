@@ -44,6 +44,8 @@ struct SpanWords {
     pages.store(count, Orders::kOwn);
   }
   void set_generation(uint32_t number) { generation.store(number, Orders::kOwn); }
+  // Behind the state that says it is given up: what is in use has its generation at every moment (A8).
+  void clear_generation() { generation.store(0, Orders::kPublish); }
   // All else is written.
   void publish(SpanState now) { state.store(now, Orders::kPublish); }
   // To the upper half, while readers ask about addresses in it.

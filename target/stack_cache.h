@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "target/base.h"
+#include "target/shared.h"
 
 namespace stackdrain {
 
@@ -35,13 +36,18 @@ struct CacheList {
     store_head(lo, slot_bytes);
   }
   // The two halves of push: between them a goroutine must stay on its processor.
-  void link(uintptr_t lo) const { link_of(lo) = head; }
+  void link(uintptr_t lo) const {
+    shared_read(head);
+    link_of(lo) = head;
+  }
   void store_head(uintptr_t lo, size_t slot_bytes) {
+    shared_write(head);
     head = lo;
     bytes += slot_bytes;
   }
   // The first stack; the list must not be empty.
   uintptr_t pop(size_t slot_bytes) {
+    shared_write(head);
     const uintptr_t lo = head;
     head = link_of(lo);
     bytes -= slot_bytes;

@@ -64,6 +64,7 @@ uintptr_t ReferencePool::pool_take(int order) {
 
 // A free slot of a span that has one: the last one linked, else the lowest that a Sweep gave back.
 uintptr_t ReferencePool::take_slot(Span& span) {
+  shared_write(span.free_list);
   uintptr_t lo = span.free_list;
   if (lo != 0) [[likely]] {
     span.free_list = link_of(lo);
@@ -80,6 +81,7 @@ void ReferencePool::pool_give(uintptr_t lo, int order) {
   Span* span = heap_.span_of(lo);
   STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kStack, "a freed slot is in no stack span");
   if (!span->has_free_slot()) partial.push_front(span, SpanList::kOrder);
+  shared_write(span->free_list);
   link_of(lo) = span->free_list;
   span->free_list = lo;
   span->out = static_cast<uint16_t>(planted(Defect::kOutCountInverted) ? span->out + 1 : span->out - 1);
@@ -102,6 +104,7 @@ Stack ReferencePool::allocate_large(size_t bytes) {
     span = heap_.allocate(pages, {SpanState::kStack, kLargeOrder, static_cast<uint32_t>(bytes)});
     if (span == nullptr) return {};
   }
+  shared_write(span->out);
   span->out = 1;
   const uintptr_t lo = heap_.base_of(*span);
   return {lo, lo + bytes};
@@ -115,6 +118,7 @@ void ReferencePool::give_large(Stack stack) {
 
 void ReferencePool::release_large(Span* span) {
   count_work();
+  shared_write(span->out);
   span->out = 0;
   if (!keep_empty_.load(std::memory_order_acquire)) {
     heap_.free(span);
@@ -166,6 +170,7 @@ size_t ReferencePool::release_empty_of(int order) {
   for (Span* span = partial.front(); span != nullptr;) {
     count_work();
     Span* next = span->next;
+    shared_read(span->free_list);
     if (span->out == 0 && !(planted(Defect::kQ7LastNodeSkipped) && next == nullptr)) {
       partial.remove(span);
       kept_bytes_.fetch_sub(kPoolSpanBytes, std::memory_order_relaxed);

@@ -26,6 +26,7 @@
 #include "target/cached_pool.h"
 #include "target/mutex.h"
 #include "target/page_heap.h"
+#include "target/shared.h"
 #include "target/span.h"
 #include "target/yield.h"
 
@@ -127,7 +128,7 @@ class ReferencePool : public CachedPool {
   // Large stacks freed during a cycle, for reuse; [n]: of 2^n pages.
   std::array<SpanLinks, kReserveLists> reserve_ SD_GUARDED_BY(reserve_mutex_);
   std::atomic<uint64_t> kept_bytes_{0};
-  std::atomic<bool> keep_empty_{false};
+  Atomic<bool> keep_empty_{false};
 };
 
 inline void ReferencePool::Sweep::give(Span* span, uint32_t units) {

@@ -282,7 +282,7 @@ class BitmapPool : public CachedPool {
     Bits pending;
     Bits offers;
     // Where the next search begins. Only a hint: a search that finds nothing there begins again at 0.
-    mutable std::atomic<size_t> hint{0};
+    mutable Atomic<size_t> hint{0};
   };
 
   // Large stacks of a size that wait for the end of a mark: their first pages, and a bit a word that has such.
@@ -474,7 +474,7 @@ class BitmapPool : public CachedPool {
     const Large& large = large_[size];
     put_pending(large.pending.word(page / kWordBits), Bits::mask(page));
     offer(large.offers, page / kWordBits);
-    for (std::atomic<uint32_t>* sizes : {&large_waiting_, &large_seen_}) {
+    for (Atomic<uint32_t>* sizes : {&large_waiting_, &large_seen_}) {
       if ((sizes->load(kRelaxed) >> size & 1) == 0) sizes->fetch_or(1u << size, kRelaxed);
     }
   }
@@ -721,12 +721,12 @@ class BitmapPool : public CachedPool {
   size_t units_;
   Bits dirty_;
   std::array<Small, kMaxOrders> small_;
-  std::array<Large, kSizes> large_;         // [n]: of 2^n pages
-  std::atomic<uint32_t> large_waiting_{0};  // bit n: large_[n] may have some
-  std::atomic<uint32_t> large_seen_{0};     // bit n: large_[n] was written since the last reset
-  bool alone_ = false;                      // one marker, no mutators; written with the world stopped
-  std::atomic<bool> pass_{false};           // a cycle ended and what it left is not all looked at
-  size_t cursor_ = 0;                       // of the pass, a word of dirty_; under all locks
+  std::array<Large, kSizes> large_;    // [n]: of 2^n pages
+  Atomic<uint32_t> large_waiting_{0};  // bit n: large_[n] may have some
+  Atomic<uint32_t> large_seen_{0};     // bit n: large_[n] was written since the last reset
+  bool alone_ = false;                 // one marker, no mutators; written with the world stopped
+  Atomic<bool> pass_{false};           // a cycle ended and what it left is not all looked at
+  size_t cursor_ = 0;                  // of the pass, a word of dirty_; under all locks
   mutable Mutex large_mutex_;
   size_t large_cursor_ SD_GUARDED_BY(large_mutex_) = 0;  // a word of the size whose turn it is
 };

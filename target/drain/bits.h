@@ -5,17 +5,17 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include "target/drain/units.h"
+#include "target/shared.h"
 
 namespace stackdrain {
 
-using Word = std::atomic<uint64_t>;
+using Word = Atomic<uint64_t>;
 inline constexpr size_t kWordBits = 64;
 inline constexpr size_t kNoBit = ~size_t{0};
 

@@ -52,7 +52,10 @@ class QueueingPool : public DeferringPool {
 
   // Only the planted defect Q2 reads the queue so.
   // not reached by programs: the planted defect Q2 alone
-  StackQueue head_without_lock() const SD_NO_ANALYSIS { return queue_; }
+  StackQueue head_without_lock() const SD_NO_ANALYSIS {
+    shared_read(queue_);
+    return queue_;
+  }
 
   // Adds the queues' share to the accounts.
   void account(PoolStats& stats, const StackQueue& queue) const {

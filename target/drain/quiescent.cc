@@ -204,8 +204,8 @@ class QuiescentPool : public QueueingPool {
   Grace<StdAtomics, kReaders> grace_;               // of waiting_; close, over and outstanding under queue_mutex_
   StackQueue waiting_ SD_GUARDED_BY(queue_mutex_);  // retired before grace_ began
   StackQueue drain_ SD_GUARDED_BY(queue_mutex_);    // left by the mark, not yet freed
-  std::atomic<size_t> left_{0};                     // in drain_ and in the hands of steps that still run
-  std::atomic<bool> worth_looking_{false};          // something may be in queue_ or waiting_
+  Atomic<size_t> left_{0};                          // in drain_ and in the hands of steps that still run
+  Atomic<bool> worth_looking_{false};               // something may be in queue_ or waiting_
 };
 static_assert(StackPool<QuiescentPool>);
 

@@ -367,16 +367,16 @@ class SortedBatchPool : public DeferringPool {
     sweep.give(visit.span, visit.marks << ((visit.page - visit.span->first()) * kUnitsPerPage));
   }
 
-  const int region_shift_;                               // a region is 2^n units
-  Table<Chunk> chunks_;                                  // of each region, in a row
-  Table<uint64_t> marks_;                                // zero but within drain()
-  std::array<std::atomic<uint32_t>, kRegions> taken_{};  // chunks of each region handed out
-  std::atomic<uint64_t> used_{0};                        // bit n: region n has a chunk
-  std::atomic<uint64_t> unclaimed_{0};                   // bit n: region n is a share that nobody has taken
-  std::atomic<uint32_t> left_{0};                        // shares that are not done
-  std::array<Visit, kRegions> edges_;                    // of each region: the span that begins before it
-  uint64_t batch_ = 0;                                   // whose chunks are written; changes with the world stopped
-  bool late_ = false;                                    // only the planted defect Q12
+  const int region_shift_;                          // a region is 2^n units
+  Table<Chunk> chunks_;                             // of each region, in a row
+  Table<uint64_t> marks_;                           // zero but within drain()
+  std::array<Atomic<uint32_t>, kRegions> taken_{};  // chunks of each region handed out
+  Atomic<uint64_t> used_{0};                        // bit n: region n has a chunk
+  Atomic<uint64_t> unclaimed_{0};                   // bit n: region n is a share that nobody has taken
+  Atomic<uint32_t> left_{0};                        // shares that are not done
+  std::array<Visit, kRegions> edges_;               // of each region: the span that begins before it
+  uint64_t batch_ = 0;                              // whose chunks are written; changes with the world stopped
+  bool late_ = false;                               // only the planted defect Q12
 };
 static_assert(StackPool<SortedBatchPool>);
 

@@ -32,7 +32,7 @@ class SpanAfterRestartPool : public SpanKeepingPool {
   bool drain_pending() const { return pending_.load(std::memory_order_acquire); }
 
  private:
-  std::atomic<bool> pending_{false};  // a cycle ended and its pass has not run
+  Atomic<bool> pending_{false};  // a cycle ended and its pass has not run
 };
 static_assert(StackPool<SpanAfterRestartPool>);
 

@@ -12,6 +12,7 @@
 #include "target/any_pool.h"
 #include "target/defects.h"
 #include "target/page_heap.h"
+#include "target/shared.h"
 #include "target/stack.h"
 #include "target/stack_cache.h"
 
@@ -31,6 +32,7 @@ class StackQueue {
   void clear() { *this = {}; }
 
   void push(Stack stack) {
+    shared_write(head_);
     link_of(stack.lo) = head_;
     queued_bytes_of(stack.lo) = planted(Defect::kQ8WrongSizeInNode) ? stack.bytes() / 2 : stack.bytes();
     if (planted(Defect::kQ11LateWriteOverLinks)) queued_bytes_of(stack.lo) = ~size_t{0};
@@ -42,6 +44,7 @@ class StackQueue {
 
   // The last one pushed; the queue must not be empty. Its link is read before it is handed out (C5).
   Stack pop() {
+    shared_write(head_);
     const Stack stack{head_, head_ + queued_bytes_of(head_)};
     head_ = link_of(head_);
     --count_;
@@ -55,6 +58,7 @@ class StackQueue {
 
   // Detaches the last `count` pushed (0 < count < count()), walking that many links.
   StackQueue split(size_t count) {
+    shared_write(head_);
     StackQueue front = *this;
     size_t front_bytes = 0;
     uintptr_t lo = head_;
@@ -75,6 +79,8 @@ class StackQueue {
 
   // Takes over all of `other` in O(1), behind what is here.
   void splice(StackQueue& other) {
+    shared_write(head_);
+    shared_write(other.head_);
     if (other.empty()) return;
     if (empty()) {
       head_ = other.head_;
