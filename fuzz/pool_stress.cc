@@ -4,7 +4,8 @@
 // meanwhile: in a mark two markers retire stacks that mutators hand them and go on reading them, as a marker does that
 // has LOADed a pointer; after it a drainer frees what was put off. A pool that issues a stack twice, or again while a
 // mark runs, lets somebody read another's name, and under TSan that is a race, too. Where a policy lets a shrunk stack
-// be a stack again in the same mark, its span must stay what it was instead (A3).
+// be a stack again in the same mark, its span must stay what it was instead (A3). Whenever the world is stopped the
+// pool is walked, and its accounts must say what the mutators have (A5, A6, E1, E3).
 //
 //   world (a lock): mutators hold it shared for a few operations; who stops the world holds it alone.
 //   begin_cycle (alone) ─▶ markers and mutators run ─▶ markers end ─▶ end_mark, restarted (alone) ─▶ drainer, mutators
@@ -72,6 +73,19 @@ void write_name(const Named& named) {
   }
 }
 
+// What a walk finds damaged, and how much of the arena is in spans of stacks.
+class Walk final : public WalkVisitor {
+ public:
+  void span(const SpanView& view) override {
+    if (view.state == SpanState::kStack) stack_bytes += uint64_t{view.pages} << kPageShift;
+  }
+  void slot(const SlotView&) override {}
+  void fault(WalkFault, uintptr_t) override { ++faults; }
+
+  uint64_t stack_bytes = 0;
+  size_t faults = 0;
+};
+
 class Stress {
  public:
   Stress(const PolicyRow& policy, uint32_t seed)
@@ -87,17 +101,19 @@ class Stress {
     threads.reserve(kMutators + 1);
     for (int m = 0; m < kMutators; ++m) threads.emplace_back([this, m] { mutate(m); });
     threads.emplace_back([this] { drain(); });
-    for (int cycle = 0; cycle < cycles && !spoilt_; ++cycle) run_cycle();
+    for (int cycle = 0; cycle < cycles && !spoilt_ && !broken_; ++cycle) run_cycle();
     done_ = true;
     for (std::thread& thread : threads) thread.join();
     for (const Named& named : handed_over_) pool_->free(kNoProc, named.stack);
     while (pool_->drain_pending()) pool_->drain_step(0);
     const uint64_t held = pool_->stats().held_stacks;
-    const bool well = !spoilt_ && held == 0;
+    const bool well = !spoilt_ && !broken_ && held == 0;
     std::printf("%-20s %s %llu stacks issued, %llu retired in %d marks, %llu looked at while held\n",
                 policy_.name.data(), well ? "passes  " : "FAILS   ", value(issued_), value(retired_), cycles,
                 value(looked_));
+    if (!well) std::printf("    pool_stress %s %d %u, another time it may pass\n", policy_.name.data(), cycles, seed_);
     if (spoilt_) std::printf("    a stack of %zu bytes %s\n", spoilt_bytes_.load(), spoilt_.load());
+    if (broken_) std::printf("    %s\n", broken_);
     if (held != 0)
       std::printf("    %llu stacks are held back when all is freed\n", static_cast<unsigned long long>(held));
     return well;
@@ -119,6 +135,17 @@ class Stress {
     if (now.state == SpanState::kStack && now.generation == held.at.generation) return;
     spoilt_bytes_ = held.named.stack.bytes();
     spoilt_ = "left its span while a marker held a pointer into it";
+  }
+
+  // The world is stopped: nobody is in the middle of anything, but stacks may be deferred.
+  void check_at_rest() {
+    if (!policy_.claims.tells_places) return;
+    Walk walk;
+    pool_->walk(walk);
+    const PoolStats stats = pool_->stats();
+    if (walk.faults != 0) broken_ = "a walk with the world stopped finds the pool damaged (A5, A6)";
+    if (stats.stack_bytes != walk.stack_bytes) broken_ = "bytes of stacks' spans are not what a walk finds (E1)";
+    if (stats.live_stacks != live_) broken_ = "live stacks are not what mutators have (E3)";
   }
 
   // ---- mutators ----
@@ -146,6 +173,7 @@ class Stress {
       write_name(named);
       live.push_back(named);
       issued_.fetch_add(1, std::memory_order_relaxed);
+      live_.fetch_add(1, std::memory_order_relaxed);
     } else if (!live.empty()) {
       std::swap(live[random() % live.size()], live.back());
       const Named named = live.back();
@@ -157,6 +185,7 @@ class Stress {
 
   // In a mark somebody may hold a pointer into it.
   void give_up(Proc proc, const Named& named) {
+    live_.fetch_sub(1, std::memory_order_relaxed);
     if (marking_) {
       pool_->retire(proc, named.stack, RetireWhy::kDead);
     } else {
@@ -186,6 +215,7 @@ class Stress {
       const std::unique_lock alone(world_);
       pool_->begin_cycle({.markers = kMarkers, .concurrent = true});
       for (Proc proc = 0; proc < kMutators; ++proc) pool_->flush_cache(proc);
+      check_at_rest();
       marking_ = true;
     }
     std::vector<std::thread> markers;
@@ -194,7 +224,9 @@ class Stress {
     for (std::thread& marker : markers) marker.join();
     const std::unique_lock alone(world_);
     marking_ = false;
+    check_at_rest();
     pool_->end_mark();
+    check_at_rest();
     pool_->restarted();
   }
 
@@ -208,6 +240,7 @@ class Stress {
         held.push_back({named, pool_->locate(named.stack.lo)});
         pool_->retire(kNoProc, named.stack, RetireWhy::kShrunk);
         retired_.fetch_add(1, std::memory_order_relaxed);
+        live_.fetch_sub(1, std::memory_order_relaxed);
       }
       std::this_thread::yield();
       for (const HeldStack& one : held) check_held(one);
@@ -242,6 +275,8 @@ class Stress {
   std::vector<Named> handed_over_;  // under handing_
   std::atomic<const char*> spoilt_{nullptr};
   std::atomic<size_t> spoilt_bytes_{0};
+  const char* broken_ = nullptr;   // by who stops the world
+  std::atomic<uint64_t> live_{0};  // mutators' and what they handed over
   std::atomic<uint64_t> issued_{0};
   std::atomic<uint64_t> retired_{0};
   std::atomic<uint64_t> looked_{0};
