@@ -11,15 +11,6 @@
 namespace stackdrain {
 namespace {
 
-PoolParams params_of(const Variant& variant) {
-  PoolParams params = go119_preset();
-  params.procs = 4;
-  params.drain_hold = variant.hold;
-  params.drain_batch = variant.batch;
-  params.grow_chunk_bytes = size_t{16} << 20;
-  return params;
-}
-
 // Does this policy hand work over to drain steps that PoolParams::drain_hold governs? Asked of a pool, not of a list.
 bool holds_matter(const PolicyRow& policy) {
   Arena arena(size_t{4} << 20);
@@ -36,6 +27,24 @@ bool holds_matter(const PolicyRow& policy) {
 }
 
 }  // namespace
+
+PoolParams params_of(const Variant& variant) {
+  PoolParams params = go119_preset();
+  params.procs = 4;
+  params.drain_hold = variant.hold;
+  params.drain_batch = variant.batch;
+  params.grow_chunk_bytes = size_t{16} << 20;
+  return params;
+}
+
+void retire_as_marker(AnyPool& pool, const Variant& variant, Stack stack) {
+  const bool in_mark = variant.policy->claims.frees_after_grace;
+  if (in_mark) pool.reading(marker_reader(0));
+  pool.retire(kNoProc, stack, RetireWhy::kShrunk);
+  if (!in_mark) return;
+  pool.quiescent(marker_reader(0));
+  pool.reclaim();
+}
 
 std::vector<Variant> all_variants(const std::vector<std::string>& policy_names) {
   std::vector<Variant> variants;
@@ -149,16 +158,6 @@ void DrainRig::choose() {
   std::sort(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) { return stacks_[a].lo < stacks_[b].lo; });
 }
 
-// By a marker, in a root job of its own.
-void DrainRig::retire(Stack stack) {
-  const bool in_mark = case_.variant.policy->claims.frees_after_grace;
-  if (in_mark) pool_->reading(marker_reader(0));
-  pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
-  if (!in_mark) return;
-  pool_->quiescent(marker_reader(0));
-  pool_->reclaim();
-}
-
 DrainSample DrainRig::run(CacheFlusher& flusher, CacheState cache) {
   const bool cold = cache == CacheState::kCold;
   DrainSample sample;
@@ -176,12 +175,12 @@ DrainSample DrainRig::run(CacheFlusher& flusher, CacheState cache) {
   pool_->begin_cycle({});
   start = now_ns();
   const size_t early = order_.size() - (cold ? 0 : 1);
-  for (size_t i = 0; i < early; ++i) retire(given_[i]);
+  for (size_t i = 0; i < early; ++i) retire_as_marker(*pool_, case_.variant, given_[i]);
   sample.enqueue_ns = static_cast<double>(now_ns() - start);
   PoolStats before = pool_->stats();
   flusher.flush(stacks_, order_, cold);
   for (size_t i = early; i < order_.size(); ++i) {
-    retire(given_[i]);
+    retire_as_marker(*pool_, case_.variant, given_[i]);
     before.held_bytes = pool_->stats().held_bytes;
   }
   sample.held_bytes = before.held_bytes;

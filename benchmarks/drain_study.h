@@ -33,6 +33,11 @@ struct Variant {
 // Every policy; those that leave work for after the restart in each way of holding the lock (seen by asking a pool).
 std::vector<Variant> all_variants(const std::vector<std::string>& policy_names);
 
+// The pool's parameters of every study.
+PoolParams params_of(const Variant& variant);
+// Retires a shrunk stack as a marker does, in a root job of its own.
+void retire_as_marker(AnyPool& pool, const Variant& variant, Stack stack);
+
 struct DrainCase {
   Variant variant;
   size_t stacks = 0;   // retired in a cycle
@@ -80,7 +85,6 @@ class DrainRig {
   const DrainCase& drain_case() const { return case_; }
 
  private:
-  void retire(Stack stack);
   void allocate_missing();
   void age();
   void choose();

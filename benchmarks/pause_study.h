@@ -37,6 +37,8 @@ struct PauseCase {
   int mutators = 1;
   int markers = 1;
   int cycles = 3;
+  int least_cycles = 2;            // done even after...
+  int64_t until_ns = INT64_MAX;    // ... this time of the clock
   int64_t hiccup_ns = 60'000'000;  // each cycle's share of the baseline
   size_t watched_spans = 0;        // whose states are noted in the last cycle
 };

@@ -123,6 +123,17 @@ TEST(PauseStudyTest, WatchedSpansAreFreedInTheMarkByTheControlAlone) {
   EXPECT_FALSE(freed_in("after-restart", "drained"));
 }
 
+TEST(PauseStudyTest, EndsEarlyWithItsLastCycleWatchedWhenItsTimeIsUp) {
+  const PauseResult result = run_pause_study({.variant = all_variants({"serial"}).front(),
+                                              .stacks = kStacks,
+                                              .bytes = kBytes,
+                                              .cycles = 50,
+                                              .least_cycles = 2,
+                                              .until_ns = 0});
+  EXPECT_EQ(result.splits.size(), 2u);
+  EXPECT_GT(result.held.size(), 50u) << "the last cycle is the one that is watched";
+}
+
 TEST(StallList, MergesWhatTouchesAndForgetsTheShortOnesWhenFull) {
   StallList stalls;
   stalls.note(100'000, 999);

@@ -1,6 +1,10 @@
 // stackdrain_study: runs the drain and pause studies over a matrix of cases and writes results.json's measured
 // sections.
 //
+// What it takes is bounded: --seconds is handed out to the cases by their share of the work that is left; each gets
+// fewer repetitions when its share is used up, and when all is used up the cases that are left are skipped, and said to
+// be.
+//
 // Each group of cases that fits into memory together is measured in turns, one repetition of each after the other, so
 // that a noisy moment hits them alike; the pair of drain and chase is always within one repetition. Progress goes to
 // standard error with an estimate. Ctrl-C ends the run after the repetition under way; what was measured is written,
@@ -18,6 +22,7 @@
 #include <ctime>
 #include <exception>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
@@ -29,12 +34,15 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "benchmarks/drain_study.h"
+#include "benchmarks/go_study.h"
 #include "benchmarks/pause_study.h"
 #include "benchmarks/recorder.h"
+#include "benchmarks/workload_study.h"
 #include "nlohmann/json.hpp"
 
 ABSL_FLAG(bool, quick, false, "fewer cases and repetitions: about a minute");
 ABSL_FLAG(bool, full, false, "more stacks (4 Mi), more cases, three times the repetitions: under an hour");
+ABSL_FLAG(double, seconds, 0, "what all of it may take; 0: 60, with --full 3000, else 300");
 ABSL_FLAG(std::string, out, "results.json", "where to write");
 ABSL_FLAG(std::vector<std::string>, policies, {}, "policies to measure, with commas; default all");
 ABSL_FLAG(std::string, commit, "", "the commit measured, for the context");
@@ -78,15 +86,16 @@ struct Sweep {
 std::vector<Sweep> sweeps(Extent extent) {
   if (extent == Extent::kQuick) {
     return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kFirst, false, false, true},
-            {{kMi}, {4096}, Take::kDeferring, false, false, true},
             {{4 * kKi, 64 * kKi}, {2048}, Take::kFirst, true, true, true},
-            {{kKi, 64 * kKi}, {8192, 32768}, Take::kDrainInPause, true, false, false}};
+            {{kKi, 64 * kKi}, {8192, 32768}, Take::kDrainInPause, true, false, false},
+            {{kMi}, {4096}, Take::kDeferring, false, false, true}};
   }
   std::vector<Sweep> usual = {{{16, 128, kKi, 16 * kKi, 100 * kKi}, {4096}, Take::kFirst, true, false, true},
                               {{8 * kKi}, {4096}, Take::kEvery, true, false, true},
-                              {{kMi}, {4096}, Take::kFirst, true, false, true},
+                              {{8 * kKi}, {2048, 8192, 16384}, Take::kFirst, false, false, false},
                               {{4 * kKi, 64 * kKi}, {2048}, Take::kFirst, true, true, true},
                               {{kKi, 64 * kKi}, {8192, 32768}, Take::kFirst, true, true, false},
+                              {{kMi}, {4096}, Take::kFirst, true, false, true},
                               {{256 * kKi}, {2048, 32768}, Take::kQueueInPause, false, false, false},
                               {{kMi}, {2048, 8192, 32768}, Take::kQueueInPause, false, false, false}};
   if (extent == Extent::kUsual) return usual;
@@ -107,15 +116,15 @@ int repetitions_of(size_t stacks, Extent extent) {
   return times * (quick ? 11 : 21);
 }
 
-// What the drains may take, about, in seconds: on a slow or busy machine repetitions are left out for it, fairly.
-double seconds_for_drains(Extent extent) {
+// What the study may take, in seconds, when nobody says.
+double usual_seconds(Extent extent) {
   switch (extent) {
     case Extent::kQuick:
-      return 45;
+      return 60;
     case Extent::kUsual:
-      return 170;
+      return 300;
     case Extent::kFull:
-      return 1800;
+      return 3000;
   }
   return 0;
 }
@@ -195,14 +204,15 @@ std::vector<Group> drain_groups(const std::vector<Variant>& variants, Extent ext
 // On a terminal one line that moves; elsewhere a line for each tenth.
 class Progress {
  public:
-  explicit Progress(double total) : total_(total), start_(now_ns()) {}
+  // `seconds`: what all of it may take at most.
+  Progress(double total, double seconds) : total_(total), seconds_(seconds), start_(now_ns()) {}
   void add(double work, const std::string& what) {
     done_ += work;
     const double part = done_ / total_;
     if (!terminal_ && part < next_) return;
     while (next_ <= part) next_ += 0.1;
     const double seconds = static_cast<double>(now_ns() - start_) / 1e9;
-    const double left = done_ > 0 ? seconds * (total_ - done_) / done_ : 0;
+    const double left = std::min(seconds * (total_ - done_) / std::max(done_, 1.0), std::max(0.0, seconds_ - seconds));
     std::fprintf(stderr,
                  terminal_ ? "\r[%3.0f %%] %4.0f s, about %4.0f s left: %-48.48s"
                            : "[%3.0f %%] %4.0f s, about %4.0f s left: %s\n",
@@ -216,6 +226,7 @@ class Progress {
  private:
   bool terminal_ = isatty(STDERR_FILENO) == 1;
   double total_;
+  double seconds_;
   double done_ = 0;
   double next_ = 0.1;
   int64_t start_;
@@ -272,30 +283,57 @@ struct Bench {
   }
 };
 
-// Hands out time: a case may take its share of what there is, by its share of the work. What setting up took is in it.
+// Hands out what is left of the time: a case may take its share, by its share of the work that is left. What a case
+// does not use goes to those that follow.
 class Allowance {
  public:
-  Allowance(double seconds, double work) : ns_a_work_(seconds * 1e9 / work) {}
-  // From now on, ns of the clock.
-  int64_t until(double work) const { return now_ns() + static_cast<int64_t>(ns_a_work_ * work); }
+  Allowance(double seconds, double work) : end_(now_ns() + static_cast<int64_t>(seconds * 1e9)), left_(work) {}
+  // When a case that begins now and does so much of the work is to end, ns of the clock.
+  int64_t until(double work) const {
+    const int64_t now = now_ns();
+    return now + static_cast<int64_t>(static_cast<double>(end_ - now) * std::min(1.0, work / std::max(left_, 1.0)));
+  }
+  void done(double work) { left_ -= work; }
+  bool over() const { return now_ns() > end_; }
   void cut() { ++cut_; }
   // A pool has not so many stacks: the case is left out, and the results say so.
   void refuse(const Variant& variant, size_t stacks, const char* study) {
     refused_.push_back(std::string(variant.policy->name) + ": no memory for " + std::to_string(stacks) +
                        " stacks; left out of the " + study);
   }
-  const std::vector<std::string>& refused() const { return refused_; }
-  int cuts() const { return cut_; }
+  void skip(const std::string& what) { skipped_.push_back(what); }
+  // What was left out, as notes.
+  void tell(const std::string& kind, json& notes) const {
+    if (cut_ != 0) {
+      notes.push_back(std::to_string(cut_) + " cases of the " + kind +
+                      " have fewer repetitions than planned, for time");
+    }
+    for (const std::string& line : refused_) notes.push_back(line);
+    if (skipped_.empty()) return;
+    constexpr size_t kNamed = 8;
+    std::string text;
+    for (size_t i = 0; i < std::min(kNamed, skipped_.size()); ++i) text += (i == 0 ? "" : "; ") + skipped_[i];
+    if (skipped_.size() > kNamed) text += " and " + std::to_string(skipped_.size() - kNamed) + " more";
+    notes.push_back("of the " + kind + ", not measured for time: " + text);
+  }
 
  private:
-  double ns_a_work_;
+  int64_t end_;
+  double left_;
   int cut_ = 0;
   std::vector<std::string> refused_;
+  std::vector<std::string> skipped_;
 };
 
 // The cases [begin, end) of a group, in turns.
 void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher& flusher, Allowance& allowance,
                       Progress& progress, json& rows) {
+  if (allowance.over()) {
+    const DrainCase& first = group.cases[begin].drain_case;
+    allowance.skip("drains of " + std::to_string(first.stacks) + " x " + std::to_string(first.bytes) +
+                   (first.random ? "" : " by address") + (first.half ? ", half" : ""));
+    return;
+  }
   double work = 0;
   for (size_t i = begin; i < end; ++i) work += work_of(group.cases[i], group.repetitions);
   const int64_t until = allowance.until(work);
@@ -318,6 +356,7 @@ void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher
     }
     for (Bench& bench : benches) bench.repeat(flusher);
   }
+  allowance.done(work);
   for (const Bench& bench : benches) {
     const DrainCase& drain_case = bench.one.drain_case;
     if (!bench.cold.empty()) rows.push_back(drain_row(drain_case, CacheState::kCold, bench.cold));
@@ -354,8 +393,11 @@ json measure_noise(CacheFlusher& flusher, const std::vector<Variant>& variants, 
   DrainRig b(drain_case, 2);
   json ratios = json::array();
   for (int pair = 0; pair < (extent == Extent::kQuick ? 20 : 60) && !interrupted; ++pair) {
-    const double first = a.run(flusher, CacheState::kCold).pause_ns;
-    ratios.push_back(first / std::max(1.0, b.run(flusher, CacheState::kCold).pause_ns));
+    // Who comes first changes, so that what coming first does is not taken for a difference.
+    const bool a_first = pair % 2 == 0;
+    const double first = (a_first ? a : b).run(flusher, CacheState::kCold).pause_ns;
+    const double second = (a_first ? b : a).run(flusher, CacheState::kCold).pause_ns;
+    ratios.push_back((a_first ? first : second) / std::max(1.0, a_first ? second : first));
   }
   return {{"aa_ratio", ratios},
           {"what", "pause of " + label(*chosen) + ", 8 Ki stacks of 4 KiB, two equal pools in turns"}};
@@ -396,10 +438,10 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent 
   // Where worst stalls are judged, the baseline is watched for as long as the mutators are.
   std::vector<Shape> shapes = {{kKi, 8192, 1, 1, 7},
                                {16 * kKi, 8192, 1, 1, 5},
-                               {100 * kKi, 8192, 1, 1, 5},
-                               {100 * kKi, 8192, 4, 2, 3, Take::kFirst},
                                {256 * kKi, 8192, 1, 1, 6, Take::kEvery, kAfterRestartNs},
-                               {kMi, 4096, 1, 1, 2, Take::kFirst}};
+                               {100 * kKi, 8192, 1, 1, 5},
+                               {kMi, 4096, 1, 1, 2, Take::kFirst},
+                               {100 * kKi, 8192, 4, 2, 3, Take::kFirst}};
   if (extent == Extent::kQuick) {
     shapes = {
         {kKi, 8192, 1, 1, 3}, {100 * kKi, 8192, 1, 1, 3}, {256 * kKi, 8192, 1, 1, 3, Take::kFirst, kAfterRestartNs}};
@@ -428,10 +470,10 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent 
 std::vector<PauseCase> timeline_cases(const std::vector<Variant>& variants) {
   std::vector<PauseCase> cases;
   for (const Variant& variant : variants) {
+    if (variant.by_mutators) continue;
     const bool second = !cases.empty() && cases.back().variant.policy == variant.policy;
     if (second && variant.hold != DrainHold::kBatch) continue;
     if (second) cases.pop_back();  // of several ways of holding the lock, the one in batches
-    if (variant.by_mutators) continue;
     cases.push_back({.variant = variant, .stacks = kKi, .bytes = 8192, .cycles = 2, .watched_spans = 48});
   }
   return cases;
@@ -493,6 +535,176 @@ json pause_row(const PauseCase& pause_case, const PauseResult& result) {
           {"latency_corrected", result.latency.corrected(static_cast<int64_t>(result.expected_interval_ns)).to_json()},
           {"expected_interval_ns", result.expected_interval_ns},
           {"held", held}};
+}
+
+// ---- real Go's own program, and workloads ----
+
+// One of the smaller measurements: what it is called, how much work, and what it does.
+struct Task {
+  std::string what;
+  double work;
+  std::function<void(json& results)> run;
+};
+
+// As in reports/data: n and sizes that real Go was asked; of the policy that was real Go's then, the first that drains
+// a queue in the pause.
+void add_go_tasks(std::vector<Task>& tasks, const std::vector<Variant>& variants, Extent extent,
+                  CacheFlusher& flusher) {
+  const auto serial = std::find_if(variants.begin(), variants.end(), [](const Variant& variant) {
+    return takes(Take::kQueueInPause, *variant.policy, false);
+  });
+  if (serial == variants.end()) return;
+  struct Shape {
+    size_t bytes;
+    std::vector<size_t> stacks;
+  };
+  std::vector<Shape> shapes = {{4096, {1000, 10'000, 100'000}}, {8192, {1000, 10'000, 100'000}}};
+  if (extent != Extent::kQuick) {
+    shapes[0].stacks.push_back(1'000'000);
+    shapes.push_back({32768, {1000, 10'000}});
+  }
+  if (extent == Extent::kFull) {
+    shapes[1].stacks.push_back(1'000'000);
+    shapes[2].stacks.push_back(100'000);
+    shapes.push_back({16384, {1000, 10'000, 100'000}});
+    shapes.push_back({65536, {1000, 10'000}});
+  }
+  for (const Shape& shape : shapes) {
+    for (const size_t stacks : shape.stacks) {
+      for (const bool cold : {true, false}) {
+        const GoCase go_case{.policy = serial->policy, .stacks = stacks, .bytes = shape.bytes, .cold = cold};
+        tasks.push_back({"real Go's program, " + std::to_string(stacks) + " x " + std::to_string(shape.bytes),
+                         static_cast<double>(stacks * shape.bytes) / 400 + 20000, [go_case, &flusher](json& results) {
+                           results["go_program"].push_back({{"policy", go_case.policy->name},
+                                                            {"stacks", go_case.stacks},
+                                                            {"stack_bytes", go_case.bytes},
+                                                            {"cache", go_case.cold ? "cold" : "as left"},
+                                                            {"drain_ns", run_go_study(go_case, flusher)}});
+                         }});
+      }
+    }
+  }
+}
+
+// The first way of each policy, those that shrink in place among them.
+std::vector<Variant> first_of_each(const std::vector<Variant>& variants, const std::vector<std::string>& names) {
+  std::vector<Variant> firsts;
+  for (const Variant& variant : variants) {
+    if (firsts.empty() || firsts.back().policy != variant.policy) firsts.push_back(variant);
+  }
+  for (const PolicyRow& policy : policies()) {
+    const bool wanted = names.empty() || std::find(names.begin(), names.end(), policy.name) != names.end();
+    if (wanted && policy.claims.shrinks_in_place) firsts.push_back({.policy = &policy, .name = ""});
+  }
+  return firsts;
+}
+
+json burst_row(const BurstCase& burst_case, const BurstResult& result) {
+  return {{"policy", burst_case.variant.policy->name},
+          {"variant", burst_case.variant.name},
+          {"stacks", burst_case.goroutines},
+          {"stack_bytes", burst_case.bytes},
+          {"grow_ns", result.grow_ns},
+          {"pause_ns", result.pause_ns},
+          {"after_ns", result.after_ns},
+          {"spans_taken", result.spans_taken},
+          {"spans_released", result.spans_released},
+          {"held_bytes", result.held_bytes},
+          {"span_bytes_grown", result.span_bytes_grown},
+          {"span_bytes_idle", result.span_bytes_idle},
+          {"live_bytes_idle", result.live_bytes_idle}};
+}
+
+json pinned_row(const PinnedCase& pinned_case, const PinnedResult& result) {
+  return {{"policy", pinned_case.variant.policy->name},
+          {"variant", pinned_case.variant.name},
+          {"stacks", pinned_case.stacks},
+          {"stack_bytes", pinned_case.bytes},
+          {"every", pinned_case.every},
+          {"pause_ns", result.pause_ns},
+          {"after_ns", result.after_ns},
+          {"span_bytes", result.span_bytes},
+          {"live_bytes", result.live_bytes}};
+}
+
+json processors_row(const ProcessorsCase& one, const std::vector<double>& cycle_ns) {
+  return {
+      {"policy", one.variant.policy->name}, {"variant", one.variant.name}, {"procs", one.procs}, {"stacks", one.stacks},
+      {"stack_bytes", one.bytes},           {"cycle_ns", cycle_ns}};
+}
+
+void add_bursts(std::vector<Task>& tasks, const Variant& variant, size_t many, int bursts) {
+  for (const size_t bytes : {size_t{8192}, size_t{32768}}) {
+    const BurstCase burst_case{.variant = variant, .goroutines = many, .bytes = bytes, .bursts = bursts};
+    tasks.push_back({"burst, " + label(variant), static_cast<double>(many) * bursts * 12, [burst_case](json& results) {
+                       results["burst"].push_back(burst_row(burst_case, run_burst(burst_case)));
+                     }});
+  }
+}
+
+void add_halved(std::vector<Task>& tasks, const Variant& variant, size_t many) {
+  constexpr size_t kBytes = 65536;
+  tasks.push_back({"halved, " + label(variant), static_cast<double>(many) * 4, [=](json& results) {
+                     const HalvedResult result = run_halved(variant, many, kBytes);
+                     results["halved"].push_back({{"policy", variant.policy->name},
+                                                  {"variant", variant.name},
+                                                  {"stacks", many},
+                                                  {"stack_bytes", kBytes},
+                                                  {"grown_bytes", result.grown_bytes},
+                                                  {"collected_bytes", result.collected_bytes},
+                                                  {"again_bytes", result.again_bytes},
+                                                  {"live_bytes", result.live_bytes}});
+                   }});
+}
+
+void add_pinned(std::vector<Task>& tasks, const Variant& variant, size_t many, int repetitions, CacheFlusher& flusher) {
+  for (const size_t every : {size_t{2}, size_t{8}, size_t{64}}) {
+    const PinnedCase pinned_case{
+        .variant = variant, .stacks = many, .bytes = 4096, .every = every, .repetitions = repetitions};
+    tasks.push_back({"pinned stacks, " + label(variant), static_cast<double>(many + 20000) * repetitions,
+                     [pinned_case, &flusher](json& results) {
+                       results["pinned"].push_back(pinned_row(pinned_case, run_pinned(pinned_case, flusher)));
+                     }});
+  }
+}
+
+void add_processors(std::vector<Task>& tasks, const Variant& variant, int repetitions) {
+  for (const int procs : {1, 4, 16, kMaxProcs}) {
+    const ProcessorsCase one{
+        .variant = variant, .procs = procs, .stacks = kKi, .bytes = 2048, .repetitions = repetitions};
+    tasks.push_back({"processors, " + label(variant), 3000.0 * repetitions, [one](json& results) {
+                       results["processors"].push_back(processors_row(one, run_processors(one)));
+                     }});
+  }
+}
+
+void add_workload_tasks(std::vector<Task>& tasks, const std::vector<Variant>& firsts, Extent extent,
+                        CacheFlusher& flusher) {
+  const bool full = extent == Extent::kFull;
+  const size_t many = full ? 64 * kKi : extent == Extent::kQuick ? 4 * kKi : 16 * kKi;
+  for (const Variant& variant : firsts) {
+    add_bursts(tasks, variant, many, full ? 15 : 7);
+    add_halved(tasks, variant, many / 4);
+    add_pinned(tasks, variant, many, full ? 21 : 7, flusher);
+    add_processors(tasks, variant, full ? 101 : 31);
+  }
+}
+
+void run_tasks(const std::vector<Task>& tasks, Allowance& allowance, Progress& progress, json& results) {
+  for (const Task& task : tasks) {
+    if (interrupted) return;
+    if (allowance.over()) {
+      allowance.skip(task.what);
+      continue;
+    }
+    try {
+      task.run(results);
+    } catch (const std::bad_alloc&) {
+      allowance.skip(task.what + " (no memory)");
+    }
+    allowance.done(task.work);
+    progress.add(task.work, task.what);
+  }
 }
 
 // ---- context and output ----
@@ -607,12 +819,18 @@ double stolen_ticks() {
   return file ? ticks[7] : -1;
 }
 
-void measure_pauses(const std::vector<PauseCase>& cases, Allowance& allowance, Progress& progress, json& results) {
+void measure_pauses(std::vector<PauseCase>& cases, Allowance& allowance, Progress& progress, json& results) {
   Histogram hiccup;
   double hiccup_seconds = 0;
-  for (const PauseCase& pause_case : cases) {
+  for (PauseCase& pause_case : cases) {
     if (interrupted) break;
+    if (allowance.over()) {
+      allowance.skip("pause with " + std::to_string(pause_case.stacks) + " stacks, " + label(pause_case.variant));
+      continue;
+    }
     const double stolen = stolen_ticks();
+    pause_case.until_ns = allowance.until(work_of(pause_case));
+    allowance.done(work_of(pause_case));
     PauseResult result;
     try {
       result = run_pause_study(pause_case);
@@ -620,6 +838,7 @@ void measure_pauses(const std::vector<PauseCase>& cases, Allowance& allowance, P
       allowance.refuse(pause_case.variant, pause_case.stacks, "pauses");
       continue;
     }
+    if (result.splits.size() < static_cast<size_t>(pause_case.cycles)) allowance.cut();
     progress.add(work_of(pause_case),
                  "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
     if (pause_case.watched_spans != 0) {
@@ -641,41 +860,72 @@ Extent extent_asked() {
   return absl::GetFlag(FLAGS_full) ? Extent::kFull : Extent::kUsual;
 }
 
+// A part of the study: its share of the time, its work, what it does.
+struct Part {
+  std::string kind;
+  double share;
+  double work;
+  std::function<void(Allowance&)> run;
+};
+
+// Each part gets its share of the time that is left, so that what one does not use, or takes too much, is all the
+// following parts' and not the last one's.
+void run_parts(const std::vector<Part>& parts, int64_t end, json& notes) {
+  double shares = 0;
+  for (const Part& part : parts) shares += part.share;
+  for (const Part& part : parts) {
+    Allowance allowance(static_cast<double>(end - now_ns()) / 1e9 * part.share / shares, part.work);
+    part.run(allowance);
+    allowance.tell(part.kind, notes);
+    shares -= part.share;
+  }
+  if (interrupted) notes.push_back("interrupted: only what was measured until then");
+}
+
 int run() {
   const Extent extent = extent_asked();
-  check_policies(absl::GetFlag(FLAGS_policies));
+  const std::vector<std::string> names = absl::GetFlag(FLAGS_policies);
+  check_policies(names);
   const int64_t start = now_ns();
-  const std::vector<Variant> variants = all_variants(absl::GetFlag(FLAGS_policies));
+  const double seconds = absl::GetFlag(FLAGS_seconds) > 0 ? absl::GetFlag(FLAGS_seconds) : usual_seconds(extent);
+  const std::vector<Variant> variants = all_variants(names);
   const std::vector<Group> groups = drain_groups(variants, extent);
-  std::vector<PauseCase> pauses = pause_cases(variants, extent);
-  for (const PauseCase& pause_case : timeline_cases(variants)) pauses.push_back(pause_case);
-  json results = {{"schema", "stackdrain-results"},
-                  {"version", 1},
-                  {"context", context_of(extent)},
-                  {"drain", json::array()},
-                  {"pause", json::array()},
-                  {"timeline", json::array()},
-                  {"touched", measure_touched(variants)}};
-  double total = 0;
+  std::vector<PauseCase> pauses = timeline_cases(variants);
+  for (const PauseCase& pause_case : pause_cases(variants, extent)) pauses.push_back(pause_case);
+  CacheFlusher flusher;
+  std::vector<Task> tasks;
+  add_go_tasks(tasks, variants, extent, flusher);
+  add_workload_tasks(tasks, first_of_each(variants, names), extent, flusher);
+  json results = {{"schema", "stackdrain-results"}, {"version", 1},
+                  {"context", context_of(extent)},  {"drain", json::array()},
+                  {"pause", json::array()},         {"timeline", json::array()},
+                  {"go_program", json::array()},    {"burst", json::array()},
+                  {"halved", json::array()},        {"pinned", json::array()},
+                  {"processors", json::array()},    {"touched", measure_touched(variants)}};
+  double drain_work = 0;
   for (const Group& group : groups) {
-    for (const GroupCase& one : group.cases) total += work_of(one, group.repetitions);
+    for (const GroupCase& one : group.cases) drain_work += work_of(one, group.repetitions);
   }
-  Allowance allowance(seconds_for_drains(extent), std::max(1.0, total));
-  for (const PauseCase& pause_case : pauses) total += work_of(pause_case);
+  double pause_work = 0;
+  for (const PauseCase& pause_case : pauses) pause_work += work_of(pause_case);
+  // Small ones first: if time runs short it is the largest that are left out.
+  std::sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.work < b.work; });
+  double task_work = 0;
+  for (const Task& task : tasks) task_work += task.work;
   {
-    Progress progress(total);
-    CacheFlusher flusher;
+    Progress progress(drain_work + pause_work + task_work, seconds);
     results["noise"] = measure_noise(flusher, variants, extent);
-    for (const Group& group : groups) measure_group(group, flusher, allowance, progress, results["drain"]);
-    measure_pauses(pauses, allowance, progress, results);
+    run_parts(
+        {{"workloads", 0.15, task_work, [&](Allowance& allowance) { run_tasks(tasks, allowance, progress, results); }},
+         {"drains", 0.45, drain_work,
+          [&](Allowance& allowance) {
+            for (const Group& group : groups) measure_group(group, flusher, allowance, progress, results["drain"]);
+          }},
+         {"pauses", 0.4, pause_work,
+          [&](Allowance& allowance) { measure_pauses(pauses, allowance, progress, results); }}},
+        start + static_cast<int64_t>(seconds * 1e9), results["context"]["notes"]);
   }
   results["context"]["seconds"] = static_cast<double>(now_ns() - start) / 1e9;
-  if (allowance.cuts() != 0) {
-    results["context"]["notes"].push_back(std::to_string(allowance.cuts()) +
-                                          " groups of drains have fewer repetitions than planned, for time");
-  }
-  for (const std::string& line : allowance.refused()) results["context"]["notes"].push_back(line);
-  if (interrupted) results["context"]["notes"].push_back("interrupted: only what was measured until then");
   print_table(results);
   return write_results(results, absl::GetFlag(FLAGS_out));
 }

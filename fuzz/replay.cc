@@ -5,27 +5,46 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
+#include <memory>
+#include <thread>
 #include <unordered_map>
 
 namespace stackdrain {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+}
+
+// Sleeps what is long enough to, and spins for the rest.
+void wait_until(Clock::time_point when) {
+  constexpr auto kSpun = std::chrono::microseconds(200);
+  if (when - Clock::now() > kSpun) std::this_thread::sleep_until(when - kSpun);
+  while (Clock::now() < when) {
+  }
+}
+
 class Replayer {
  public:
-  Replayer(const Trace& trace, AnyPool& pool, PoolParams params) : trace_(trace), pool_(pool) {
+  // `times_calls`: notes what each call takes.
+  Replayer(const Trace& trace, AnyPool& pool, PoolParams params, bool times_calls)
+      : trace_(trace), pool_(pool), times_calls_(times_calls) {
     params.procs = trace.procs;
     pool_.reset(params);
     flushed_.assign(static_cast<size_t>(trace.procs), true);
     live_.reserve(1 << 16);
   }
 
-  ReplayResult run() {
-    for (const TraceEvent& event : trace_.events) {
-      ++result_.events;
-      ++line_;
-      if (event.proc >= 0) flush_late(event.proc);
-      step(event);
-    }
+  void take(const TraceEvent& event) {
+    ++result_.events;
+    ++line_;
+    if (event.proc >= 0) flush_late(event.proc);
+    step(event);
+  }
+
+  ReplayResult end() {
     finish();
     return std::move(result_);
   }
@@ -65,7 +84,7 @@ class Replayer {
         return;
       case TraceKind::kPassBegin:
         // The pass over the pools runs here, before the caches of idle processors are flushed.
-        while (pool_.drain_pending()) pool_.drain_step(0);
+        drain();
         return;
       case TraceKind::kPassEnd:
         return end_cycle(event);
@@ -97,7 +116,9 @@ class Replayer {
 
   void allocate(const TraceEvent& event) {
     const uint64_t taken = pool_.stats().spans_taken;
+    const Clock::time_point start = call_begins();
     const Stack stack = pool_.allocate(user_of(event), event.a);
+    call_ends(start);
     result_.taken[event.a].ours += pool_.stats().spans_taken - taken;
     ++result_.allocations;
     ++row_.allocations;
@@ -124,12 +145,25 @@ class Replayer {
       why_.erase(copied);
     }
     claimed_.erase(stack.lo);
+    const Clock::time_point start = call_begins();
     if (marking_) {
       pool_.retire(user_of(event), stack, why);
       pool_.reclaim();  // a trace tells of no pointers that anybody holds
     } else {
       pool_.free(event.proc, stack);
     }
+    call_ends(start);
+  }
+
+  Clock::time_point call_begins() const { return times_calls_ ? Clock::now() : Clock::time_point{}; }
+  void call_ends(Clock::time_point start) {
+    if (times_calls_) result_.call_ns.push_back(since(start));
+  }
+
+  void drain() {
+    const Clock::time_point start = Clock::now();
+    while (pool_.drain_pending()) pool_.drain_step(0);
+    drained_ns_ += since(start);
   }
 
   void flush_late(int proc) {
@@ -141,14 +175,18 @@ class Replayer {
   void end_mark() {
     row_.held_bytes = pool_.stats().held_bytes;
     result_.peak_held_bytes = std::max(result_.peak_held_bytes, row_.held_bytes);
+    const Clock::time_point start = Clock::now();
     pool_.end_mark();
+    result_.pause_ns.push_back(since(start));
     pool_.restarted();
     marking_ = stopped_ = false;
     flushed_.assign(flushed_.size(), false);
   }
 
   void end_cycle(const TraceEvent& event) {
-    while (pool_.drain_pending()) pool_.drain_step(0);
+    drain();
+    result_.drain_ns.push_back(drained_ns_);
+    drained_ns_ = 0;
     const PoolStats stats = pool_.stats();  // E is before the idle processors' flush, and so is the real count
     for (int proc = 0; proc < trace_.procs; ++proc) flush_late(proc);
     if (stats.live_stacks != live_.size())
@@ -196,6 +234,8 @@ class Replayer {
   uint64_t live_bytes_ = 0;
   uint64_t real_spans_ = 0;
   uint64_t line_ = 0;
+  double drained_ns_ = 0;  // since the last cycle's end
+  bool times_calls_;
   bool marking_ = false;
   bool stopped_ = false;  // whoever has stopped the world may not use a cache
 };
@@ -203,11 +243,36 @@ class Replayer {
 }  // namespace
 
 ReplayResult replay(const Trace& trace, AnyPool& pool, PoolParams params) {
-  const auto start = std::chrono::steady_clock::now();
-  Replayer replayer(trace, pool, params);
-  ReplayResult result = replayer.run();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const Clock::time_point start = Clock::now();
+  Replayer replayer(trace, pool, params, false);
+  for (const TraceEvent& event : trace.events) replayer.take(event);
+  ReplayResult result = replayer.end();
+  result.seconds = since(start) / 1e9;
   return result;
+}
+
+std::vector<ReplayResult> replay_as_recorded(const Trace& trace, std::span<AnyPool* const> pools, PoolParams params) {
+  std::vector<std::unique_ptr<Replayer>> replayers;
+  for (AnyPool* pool : pools) replayers.push_back(std::make_unique<Replayer>(trace, *pool, params, true));
+  const Clock::time_point start = Clock::now();
+  Clock::time_point moment = start;
+  for (const TraceEvent& event : trace.events) {
+    moment += std::chrono::nanoseconds(event.dns);
+    wait_until(moment);
+    for (const auto& replayer : replayers) replayer->take(event);
+  }
+  std::vector<ReplayResult> results;
+  for (const auto& replayer : replayers) {
+    results.push_back(replayer->end());
+    results.back().seconds = since(start) / 1e9;
+  }
+  return results;
+}
+
+double recorded_seconds(const Trace& trace) {
+  int64_t ns = 0;
+  for (const TraceEvent& event : trace.events) ns += event.dns;
+  return static_cast<double>(ns) / 1e9;
 }
 
 }  // namespace stackdrain

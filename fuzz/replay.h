@@ -11,6 +11,10 @@
 // in gcMarkTermination). The counts are compared at E, before that last flush, because a trace's Q rows of that flush
 // come after E.
 //
+// A replay goes as fast as it can, or keeps the trace's time: then each row waits until its moment has come, so that
+// the caches are as cold as pauses between the rows leave them, and what each call takes is noted; several pools take
+// each row in turn, in one pass over the trace.
+//
 // Violations: a stack of another size than asked, outside the mapped arena, or overlapping a live one; live counts that
 // differ from the pool's at a cycle's end; anything left when all is freed at the end.
 #pragma once
@@ -18,6 +22,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,6 +60,9 @@ struct ReplayResult {
   uint64_t peak_held_bytes = 0;
   uint64_t peak_stack_bytes = 0;
   double seconds = 0;
+  std::vector<double> pause_ns;  // of each cycle: end_mark
+  std::vector<double> drain_ns;  // ... and the work that it left for after the restart
+  std::vector<double> call_ns;   // at recorded speed: of each allocation, free and retire, in order
   std::vector<CycleRow> cycles;
   std::map<uint64_t, SpansTaken> taken;  // by stack size
   // Over the cycles' ends: the real number of spans, and how far ours is off.
@@ -66,5 +74,9 @@ struct ReplayResult {
 inline constexpr size_t kReplayArenaBytes = size_t{2} << 30;
 
 ReplayResult replay(const Trace& trace, AnyPool& pool, PoolParams params);
+// At recorded speed; one result a pool.
+std::vector<ReplayResult> replay_as_recorded(const Trace& trace, std::span<AnyPool* const> pools, PoolParams params);
+// What the rows of a trace say it took to record, in seconds.
+double recorded_seconds(const Trace& trace);
 
 }  // namespace stackdrain

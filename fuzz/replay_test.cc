@@ -103,5 +103,29 @@ TEST(Replay, SeesStacksThatAreNeverFreed) {
   EXPECT_GT(violations_of([](Stack stack) { return stack; }), 0u);
 }
 
+TEST(ReplayAtSpeed, KeepsTheTracesTimeAndDoesTheSameUnderEveryPolicy) {
+  std::string csv = kSmall;
+  csv.replace(csv.find("1,S,0"), 1, "30000000");
+  const Trace trace = parse_trace(csv, "slow.csv");
+  EXPECT_NEAR(recorded_seconds(trace), 0.03, 0.001);
+  std::vector<std::unique_ptr<Arena>> arenas;
+  std::vector<std::unique_ptr<AnyPool>> pools;
+  std::vector<AnyPool*> asked;
+  for (const PolicyRow& policy : policies()) {
+    arenas.push_back(std::make_unique<Arena>(size_t{32} << 20));
+    pools.push_back(policy.make(*arenas.back()));
+    asked.push_back(pools.back().get());
+  }
+  const std::vector<ReplayResult> results = replay_as_recorded(trace, asked, go119_preset());
+  ASSERT_EQ(results.size(), policies().size());
+  for (const ReplayResult& result : results) {
+    EXPECT_EQ(result.violations, 0u) << result.first_violation;
+    EXPECT_EQ(result.call_ns.size(), 7u) << "allocations and frees";
+    EXPECT_EQ(result.pause_ns.size(), 1u);
+    EXPECT_EQ(result.drain_ns.size(), 1u);
+    EXPECT_GE(result.seconds, 0.03) << "a replay must not be ahead of its trace";
+  }
+}
+
 }  // namespace
 }  // namespace stackdrain

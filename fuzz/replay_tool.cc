@@ -1,7 +1,9 @@
 #include "fuzz/replay_tool.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
+#include <memory>
 
 #include "fuzz/replay.h"
 #include "fuzz/tool.h"
@@ -59,6 +61,28 @@ void print_table(const Trace& trace, const PolicyRow& policy, const ReplayOption
                 percent_off(taken));
   }
   std::printf("\n");
+  double pause = 0;
+  double drain = 0;
+  for (const double ns : result.pause_ns) pause += ns;
+  for (const double ns : result.drain_ns) drain += ns;
+  std::printf("  %s speed: in the pauses %.1f us altogether, after the restarts %.1f us\n",
+              options.recorded > 0 ? "recorded" : "maximal", pause / 1e3, drain / 1e3);
+}
+
+double quantile(std::vector<double>& sorted, double q) {
+  return sorted.empty() ? 0 : sorted[static_cast<size_t>(q * static_cast<double>(sorted.size() - 1))];
+}
+
+void print_numbers(const char* name, const std::vector<double>& numbers) {
+  std::printf(",\"%s\":[", name);
+  for (size_t i = 0; i < numbers.size(); ++i) std::printf("%s%.0f", i == 0 ? "" : ",", numbers[i]);
+  std::printf("]");
+}
+
+void print_calls(std::vector<double> calls) {
+  std::sort(calls.begin(), calls.end());
+  std::printf(",\"call_ns\":{\"p50\":%.0f,\"p99\":%.0f,\"p999\":%.0f,\"max\":%.0f,\"count\":%zu}", quantile(calls, 0.5),
+              quantile(calls, 0.99), quantile(calls, 0.999), quantile(calls, 1), calls.size());
 }
 
 void print_json(const Trace& trace, const PolicyRow& policy, const ReplayOptions& options, const ReplayResult& result) {
@@ -76,7 +100,31 @@ void print_json(const Trace& trace, const PolicyRow& policy, const ReplayOptions
     std::printf("%s\"%" PRIu64 "\":%.3f", comma, size, percent_off(taken));
     comma = ",";
   }
-  std::printf("}}}\n");
+  std::printf("}},\"speed\":\"%s\"", options.recorded > 0 ? "recorded" : "maximal");
+  print_numbers("pause_ns", result.pause_ns);
+  print_numbers("drain_ns", result.drain_ns);
+  if (options.recorded > 0) print_calls(result.call_ns);
+  std::printf("}\n");
+}
+
+// One pass over the trace, each row under every policy in turn; the violations.
+uint64_t replay_recorded(const Trace& trace, const std::vector<const PolicyRow*>& rows, const PoolParams& params,
+                         const ReplayOptions& options) {
+  std::vector<std::unique_ptr<Arena>> arenas;
+  std::vector<std::unique_ptr<AnyPool>> pools;
+  std::vector<AnyPool*> asked;
+  for (const PolicyRow* policy : rows) {
+    arenas.push_back(std::make_unique<Arena>(kReplayArenaBytes));
+    pools.push_back(policy->make(*arenas.back()));
+    asked.push_back(pools.back().get());
+  }
+  uint64_t violations = 0;
+  const std::vector<ReplayResult> results = replay_as_recorded(trace, asked, params);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    violations += results[i].violations;
+    (options.json ? print_json : print_table)(trace, *rows[i], options, results[i]);
+  }
+  return violations;
 }
 
 }  // namespace
@@ -97,6 +145,15 @@ int replay_verb(const std::vector<std::string>& files, const ReplayOptions& opti
       throw InputError(path + ": has " + std::to_string(trace.peak_bytes >> 20) +
                        " MiB of stacks live at a time; replay has room for " +
                        std::to_string(kReplayArenaBytes / 2 >> 20) + "; choose a smaller trace");
+    }
+    if (options.recorded > 0) {
+      const double seconds = recorded_seconds(trace);
+      if (seconds <= options.recorded) {
+        violations += replay_recorded(trace, rows, params, options);
+      } else if (!options.json) {
+        std::printf("%s: left out, it took %.1f s to record\n", trace.name.c_str(), seconds);
+      }
+      continue;
     }
     for (const PolicyRow* policy : rows) {
       Arena arena(kReplayArenaBytes);

@@ -11,6 +11,9 @@ struct ReplayOptions {
   std::string preset = "go1.19";
   bool json = false;
   bool all_cycles = false;
+  // Keeps the time of traces that took at most so many seconds to record, and leaves longer ones out; 0: as fast as
+  // can be.
+  double recorded = 0;
 };
 
 // Exit code: 0, or 1 if a violation was found. Throws InputError for bad input.

@@ -177,16 +177,17 @@ def explained(tool, path, defect):
     return match[1] if match else "assertion" if "stopped by" in ran.stdout else ""
 
 
-def run(setup, defects, trials, jobs, progress):
-    """All trials, defect by defect, `jobs` at a time; Ctrl-C leaves what is done."""
-    rows, wanted = [], [(defect, seed) for defect in defects for seed in range(1, trials + 1)]
+def run(setup, defects, trials, jobs, progress, seconds=None):
+    """All trials, each defect's first before any second, `jobs` at a time; Ctrl-C, or that so many seconds are over, leaves what
+    is done."""
+    rows, wanted = [], [(defect, seed) for seed in range(1, trials + 1) for defect in defects]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(trial, setup, defect, seed) for defect, seed in wanted]
         try:
-            for done in concurrent.futures.as_completed(running):
+            for done in concurrent.futures.as_completed(running, seconds):
                 rows.append(done.result())
                 progress(len(rows), len(wanted))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, concurrent.futures.TimeoutError):
             pool.shutdown(wait=False, cancel_futures=True)
     order = {defect.name: i for i, defect in enumerate(defects)}
     return sorted(rows, key=lambda row: (order[row["defect"]], row["seed"]))

@@ -33,6 +33,7 @@ ABSL_FLAG(std::string, out, "-", "ops: where to write; '-' is standard output");
 ABSL_FLAG(bool, expect, false, "run: hold the file to its '# expect:' lines");
 ABSL_FLAG(bool, json, false, "one machine-readable object instead of a table");
 ABSL_FLAG(bool, names, false, "list: names only, one a line");
+ABSL_FLAG(double, recorded, 0, "replay: at recorded speed, the traces that took at most so many seconds");
 ABSL_FLAG(bool, all_cycles, false, "replay: a row for every cycle");
 ABSL_FLAG(std::string, world, "", "explore: a world of its table; every one if empty");
 ABSL_FLAG(uint32_t, depth, 6, "explore: the longest program");
@@ -376,7 +377,8 @@ int replay_verb_with_flags(const Arguments& arguments) {
   return replay_verb(arguments, {.policy = chosen.empty() ? "sound" : chosen,
                                  .preset = absl::GetFlag(FLAGS_preset),
                                  .json = absl::GetFlag(FLAGS_json),
-                                 .all_cycles = absl::GetFlag(FLAGS_all_cycles)});
+                                 .all_cycles = absl::GetFlag(FLAGS_all_cycles),
+                                 .recorded = absl::GetFlag(FLAGS_recorded)});
 }
 
 int explore_verb_with_flags(const Arguments& arguments) {

@@ -46,6 +46,7 @@ class Measure(NamedTuple):
 
 
 DRAIN_KEY = ("policy", "variant", "stacks", "stack_bytes", "order", "share", "cache", "aged")
+SHAPE_KEY = ("policy", "variant", "stacks", "stack_bytes")
 PAUSE_KEY = ("policy", "variant", "stacks", "stack_bytes", "mutators", "markers")
 
 
@@ -62,6 +63,10 @@ MEASURES = (
             floor=lambda row: max(row.get("hiccup_ns") or [0])),
     Measure("pause", "drain_over_ns", PAUSE_KEY, lambda row: row["drain_over_ns"]),
     Measure("pause", "drain_cpu_ns", PAUSE_KEY, lambda row: row["drain_cpu_ns"]),
+    Measure("burst", "pause_ns", SHAPE_KEY, lambda row: row["pause_ns"]),
+    Measure("burst", "after_ns", SHAPE_KEY, lambda row: row["after_ns"]),
+    Measure("pinned", "pause_ns", (*SHAPE_KEY, "every"), lambda row: row["pause_ns"]),
+    Measure("processors", "cycle_ns", (*SHAPE_KEY, "procs"), lambda row: row["cycle_ns"]),
     Measure("pairs", "pair_ns", ("allocator", "threads", "pattern", "stack_bytes"), lambda row: row["pair_ns"]),
     Measure("instructions", "instructions", ("policy", "stack_bytes", "step"), lambda row: [row["instructions"]],
             counted=True),
@@ -80,7 +85,7 @@ class Comparison(NamedTuple):
 
 def compare(old, new, threshold=THRESHOLD):
     """Every row that both have; the resolution of both runs is taken into account."""
-    threshold = max(threshold, _resolvable(old), _resolvable(new))
+    threshold = max(threshold, find.aa_share(old), find.aa_share(new))
     resolution = max(find.resolution_of(one) for one in (old, new))
     found = []
     for measure in MEASURES:
@@ -90,12 +95,6 @@ def compare(old, new, threshold=THRESHOLD):
             if other and measure.samples(row) and measure.samples(other):
                 found.append(_compare(measure, other, row, threshold, resolution))
     return found
-
-
-def _resolvable(results):
-    """How far the median of the A/A pairs' ratios may be from 1, by its interval."""
-    middle = stats.estimate(results.get("noise", {}).get("aa_ratio", []))
-    return max(abs(1 - middle.low), abs(middle.high - 1)) if middle and middle.interval else 0
 
 
 def _compare(measure, old_row, new_row, threshold, resolution):
@@ -130,7 +129,7 @@ def _machine(measure, old_row, new_row):
 
 
 WORDS = {"stacks": human.count, "stack_bytes": human.size, "mutators": lambda n: f"mutators={n}",
-         "markers": lambda n: f"markers={n}", "threads": lambda n: f"threads={n}",
+         "markers": lambda n: f"markers={n}", "every": lambda n: f"every={n}", "procs": lambda n: f"procs={n}", "threads": lambda n: f"threads={n}",
          "aged": lambda aged: "aged" if aged else "fresh"}
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 import human
@@ -107,6 +108,11 @@ def title(axis, text):
 def series(label):
     """The mark of what belongs to one policy; the page shows and hides it by that."""
     return f"{SERIES}{label}"
+
+
+def floor_handle(resolution):
+    """In a legend: the band below which the clock tells nothing apart."""
+    return Patch(color=INK, alpha=0.09, label=f"below {human.time(resolution)}: the clock's noise")
 
 
 def line_handle(style, name, **options):

@@ -29,7 +29,7 @@ import stats
 GRAPH_NAMES = ("pause", "pareto", "per-stack", "pause-split", "latency", "mmu", "held", "timeline", "throughput", "noise",
                "instructions", "survival")
 KINDS = ("svg", "png", "csv")
-SECTION_NAMES = ("short", "question", "policies", "regimes", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "compared", "notes",
+SECTION_NAMES = ("short", "question", "policies", "regimes", "workloads", "allocators", "graphs", "targets", "fuzzing", "teeth", "replays", "noise", "compared", "notes",
                  "reproduce")
 
 
@@ -125,6 +125,37 @@ def replay_row(policy, violations):
             "fidelity": {"spans_mean": 40.0, "spans_mean_abs_error": 2.0, "taken_error_percent": {"2048": 1.5}}}
 
 
+def go_program_row(cache, each, stacks=1000):
+    return {"policy": "serial", "stacks": stacks, "stack_bytes": 4096, "cache": cache,
+            "drain_ns": [stacks * each * factor for factor in (1, 1.1, 0.9, 1.05, 0.95, 1, 1)]}
+
+
+def burst_row(policy, **other):
+    return {"policy": policy, "variant": "", "stacks": 64, "stack_bytes": 8192, "grow_ns": [64e3, 6400.0, 6400.0],
+            "pause_ns": [640.0] * 3, "after_ns": [0.0] * 3, "spans_taken": [20, 16, 16], "spans_released": [16, 16, 16],
+            "held_bytes": [1 << 20] * 3, "span_bytes_grown": [1 << 20] * 3, "span_bytes_idle": [1 << 18] * 3,
+            "live_bytes_idle": [1 << 17] * 3} | other
+
+
+def workloads():
+    halved = {"variant": "", "stacks": 64, "stack_bytes": 65536, "grown_bytes": 4 << 20, "live_bytes": 6 << 20}
+    pinned = {"variant": "", "stacks": 64, "stack_bytes": 4096, "live_bytes": 4096, "pause_ns": [100.0] * 7, "after_ns": [10.0] * 7}
+    call = {"p50": 50, "p99": 90, "p999": 200, "max": 900, "count": 400}
+    return {"go_program": [go_program_row("cold", 100.0), go_program_row("as left", 20.0)],
+            "burst": [burst_row("serial"), burst_row("bitmap")],
+            "halved": [halved | {"policy": "serial", "collected_bytes": 6 << 20, "again_bytes": 6 << 20},
+                       halved | {"policy": "in-place", "collected_bytes": 4 << 20, "again_bytes": 8 << 20}],
+            "pinned": [pinned | {"policy": "serial", "every": every, "span_bytes": 4096 * min(8, every)} for every in (2, 64)],
+            "processors": [{"policy": "serial", "variant": "", "procs": procs, "stacks": 64, "stack_bytes": 2048,
+                            "cycle_ns": [1000.0 + 50 * procs + off for off in (-1, 0, 1)]} for procs in (1, 4, 64)],
+            "live": [{"allocator": name, "kind": "peer", "stack_bytes": 8192, "asked": 102400, "live": live, "ended_by": by}
+                     for name, live, by in (("glibc", 102400, ""), ("mmap", 32742, "refused"), ("boost-protected", 32743, "no guard page"))],
+            "replay_speed": [{"trace": "http", "policy": "serial", "speed": "maximal", "seconds": 0.001, "events": 1000, "violations": 0,
+                              "pause_ns": [400.0, 900.0], "drain_ns": [0.0, 30.0]},
+                             {"trace": "http", "policy": "serial", "speed": "recorded", "seconds": 2.0, "events": 1000, "violations": 0,
+                              "pause_ns": [800.0, 1900.0], "drain_ns": [0.0, 60.0], "call_ns": call}]}
+
+
 def fixture():
     context = {"date": "2026-01-02T03:04:05Z", "commit": "0123456789abcdef", "cpu": "Test <CPU>", "cpus": 2,
                "kernel": "Linux 6", "thp": "madvise", "compiler": "clang", "build": "release", "load": [0.1, 0.2, 0.3],
@@ -153,7 +184,7 @@ def fixture():
                         defect_row("a-bug", "committed", 0.02)],
             "fuzz": [fuzz_row("serial", []), fuzz_row("immediate", ["A3 a loaded pointer lies in a freed span"])],
             "replay": [replay_row("serial", 0), replay_row("immediate", 2)],
-            "go": go_data.load_go(HERE / "data")}
+            "go": go_data.load_go(HERE / "data")} | workloads()
 
 
 class Run:
@@ -291,8 +322,7 @@ class GoDataTest(unittest.TestCase):
     def test_rows(self):
         rows = go_data.load_go(HERE / "data")
         self.assertEqual({row["tree"] for row in rows}, {"seed", "go14", "go1.19.8"})
-        one = find.nearest_go({"go": rows}, 102400, tree="seed", gomaxprocs=1, stack_bytes=4096)
-        self.assertEqual(one["stacks"], 100000)
+        one = find.go_rows({"go": rows}, stacks=100000, tree="seed", gomaxprocs=1, stack_bytes=4096)[0]
         self.assertLess(one["ns_per_stack_min"], one["ns_per_stack_med"])
 
 
@@ -510,10 +540,7 @@ class ReachTest(unittest.TestCase):
 
     def test_outside_real_gos_range(self):
         def change(content):
-            for row in content["drain"]:
-                if row["policy"] == "serial" and row["stacks"] == 102400 and row["order"] == "random":
-                    row["pause_ns"] = [ns * 8 for ns in row["pause_ns"]]
-                    row["chase_ns"] = [ns * 8 for ns in row["chase_ns"]]
+            content["go_program"][0]["drain_ns"] = [ns * 8 for ns in content["go_program"][0]["drain_ns"]]
         self.assertEqual(self.missed_by(change), ["serial: outside real Go's range"])
 
     def test_what_was_not_measured_has_no_verdict(self):
@@ -603,8 +630,8 @@ class RegimesTest(unittest.TestCase):
         """Rows of one shape: (policy, n, pause)."""
         return [drain_row(policy, "", stacks, pause) for policy, stacks, pause in figures]
 
-    def stretches(self, *figures, resolution=0):
-        found = regimes.stretches(self.rows(*figures), regimes.DRAIN_MEASURES[0], resolution)
+    def stretches(self, *figures, resolution=0, share=0.0):
+        found = regimes.stretches(self.rows(*figures), regimes.DRAIN_MEASURES[0], regimes.Floor(resolution, share))
         return [(one.stacks, one.winners) for one in found]
 
     def test_the_winner_changes_where_it_does(self):
@@ -615,10 +642,11 @@ class RegimesTest(unittest.TestCase):
         self.assertEqual(self.stretches(("a", 16, 100.0), ("b", 16, 101.0)), [(16, ("a", "b"))])
         self.assertEqual(self.stretches(("a", 16, 100.0), ("b", 16, 130.0)), [(16, ("a",))])
         self.assertEqual(self.stretches(("a", 16, 100.0), ("b", 16, 130.0), resolution=40), [(16, ("a", "b"))])
+        self.assertEqual(self.stretches(("a", 16, 100.0), ("b", 16, 130.0), share=0.4), [(16, ("a", "b"))], "A/A differed by more")
 
     def test_few_samples_must_not_overlap(self):
-        self.assertTrue(regimes.told_apart([1, 2, 3], [4, 5, 6], 0))
-        self.assertFalse(regimes.told_apart([1, 2, 4.5], [4, 5, 6], 0))
+        self.assertTrue(regimes.told_apart([1, 2, 3], [4, 5, 6], regimes.Floor(0)))
+        self.assertFalse(regimes.told_apart([1, 2, 4.5], [4, 5, 6], regimes.Floor(0)))
 
     def test_who_was_not_measured_does_not_lose(self):
         self.assertEqual(self.stretches(("a", 16, 10.0), ("b", 16, 20.0), ("b", 64, 80.0)), [(16, ("a",))])
@@ -653,6 +681,117 @@ class RegimesTest(unittest.TestCase):
         fast, calm, beaten, noisy = row(1, 100), row(50, 10), row(60, 110), row(70, 4)
         self.assertEqual(graphs.front([fast, calm, beaten, noisy]), [fast, calm, noisy])
         self.assertEqual(graphs.front([fast, calm, beaten, noisy], noise=10), [fast, calm], "4 is no better than 10 is")
+
+
+class WorkloadsTest(unittest.TestCase):
+    @staticmethod
+    def text(content=None):
+        import workloads as section
+        return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", section.workloads(content or fixture(), None)))
+
+    def test_a_burst_is_told_a_stack(self):
+        text = self.text()
+        self.assertRegex(text, r"serial 1\.00 µs 100 ns .* 10 ns .* 16 / 16 1 MiB 2\.00×")
+
+    def test_holes_and_room_for_copies(self):
+        text = self.text()
+        self.assertRegex(text, r"serial 4 MiB 6 MiB 6 MiB 6 MiB 1\.50× 1\.00×")
+        self.assertRegex(text, r"in-place 4 MiB 4 MiB 8 MiB 6 MiB 1\.00× 1\.33×")
+
+    def test_each_processors_cost_is_the_slope(self):
+        self.assertRegex(self.text(), r"50\.0 ns 50\.0 – 50\.0")
+
+    def test_both_speeds(self):
+        self.assertRegex(self.text(), r"http serial 1\.00 µs 900 ns 30 ns 2\.0 s 1\.90 µs 60 ns 50 ns, 90 ns, 900 ns")
+
+    def test_nothing_measured(self):
+        self.assertIn("No workload", self.text({"context": {}, "drain": []}))
+
+    def test_a_missing_guard_page_is_said(self):
+        page = quick_run(fixture()).page
+        self.assertRegex(re.sub("<[^>]+>", " ", page), r"boost-protected\s+32,743\s+then stacks come without their guard page")
+
+
+class GoTableTest(unittest.TestCase):
+    def rows(self, each):
+        import targets
+        content = fixture()
+        content["go_program"] = [go_program_row("cold", each), go_program_row("as left", 20.0)]
+        text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", targets._go_target(content)))
+        return {(row.cache, row.go["tree"], row.go["gomaxprocs"]): row for row in targets.go_rows(content)}, text
+
+    def test_equal_n_and_size_only(self):
+        rows, text = self.rows(100.0)
+        self.assertEqual(set(rows), {(cache, "seed", procs) for cache in ("cold", "as left") for procs in (1, 2)})
+        self.assertEqual(rows["cold", "seed", 1].verdict, "met")
+        self.assertIn("1 of 1 medians", text)
+
+    def test_how_far_outside(self):
+        rows, text = self.rows(269.2)
+        self.assertEqual(rows["cold", "seed", 1].verdict, "not met")
+        self.assertIn("2.00× above", text)
+        self.assertIn("3.59× below", text)
+
+
+class PublishTest(unittest.TestCase):
+    def setUp(self):
+        import publish
+        self.module = publish
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.root, self.report = Path(self.folder.name) / "root", Path(self.folder.name) / "report"
+        self.module.published(self.root).mkdir(parents=True)
+        self.report.mkdir()
+        (self.module.published(self.root) / "old.png").write_bytes(b"old")
+        (self.root / "README.md").write_text(f"before\n{publish.BEGIN}\nwas\n{publish.END}\nafter\n", encoding="utf-8")
+        self.write(fixture())
+
+    def write(self, results):
+        (self.report / "results.json").write_text(json.dumps(results), encoding="utf-8")
+        (self.report / "index.html").write_text('<a href="pause.svg">SVG</a>, <a href="pause.png">PNG</a>', encoding="utf-8")
+        for kind in KINDS:
+            (self.report / f"pause.{kind}").write_bytes(b"picture")
+
+    def test_files_and_answer(self):
+        names = self.module.publish(self.report, self.root)
+        there = {path.name for path in self.module.published(self.root).iterdir()}
+        self.assertEqual(there, {"index.html", "results.json", "pause.png", "pause.csv"})
+        self.assertEqual(set(names), there)
+        self.assertNotIn("svg", (self.module.published(self.root) / "index.html").read_text(encoding="utf-8"))
+        text = (self.root / "README.md").read_text(encoding="utf-8")
+        self.assertTrue(text.startswith("before\n") and text.endswith("after\n"))
+        self.assertRegex(text, r"1\. \*\*A tiny bit slower\?\*\* .* 123 µs at 1 Ki, 12\.3 ms at 100 Ki, 126 ms at 1 Mi stacks: 120 ns a stack")
+        self.assertIn("`bitmap` adds 30 ns at 1 Mi stacks", text)
+        self.assertIn("in its range at 1 of 1 equal n and sizes", text)
+        self.assertNotIn("Not measured", text)
+        self.assertEqual(self.module.problem(self.root), "")
+
+    def test_a_figure_changed_by_hand_is_seen(self):
+        self.module.publish(self.report, self.root)
+        readme = self.root / "README.md"
+        readme.write_text(readme.read_text(encoding="utf-8").replace("120 ns a stack", "110 ns a stack"), encoding="utf-8")
+        self.assertIn("is not what", self.module.problem(self.root))
+        self.module.refresh(self.root)
+        self.assertEqual(self.module.problem(self.root), "")
+
+    def refused(self, message):
+        with self.assertRaisesRegex(self.module.CannotPublish, message):
+            self.module.publish(self.report, self.root)
+        self.assertTrue((self.module.published(self.root) / "old.png").exists(), "nothing is touched")
+
+    def test_what_is_refused(self):
+        dirty = fixture()
+        dirty["context"]["commit"] += "-dirty"
+        self.write(dirty)
+        self.refused("uncommitted")
+        self.write(fixture())
+        (self.report / "huge.png").write_bytes(bytes(self.module.LARGEST))
+        self.refused("too much to commit .* huge.png 5 MiB")
+        (self.report / "huge.png").unlink()
+        (self.root / "README.md").write_text("no marks", encoding="utf-8")
+        self.refused("marks")
+        (self.report / "index.html").unlink()
+        self.refused("no report is there")
 
 
 class CompareTest(unittest.TestCase):

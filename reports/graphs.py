@@ -4,7 +4,6 @@ import math
 from typing import Callable, NamedTuple
 
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 import drawing
@@ -66,7 +65,7 @@ def draw_pause(results):
         handles.append(Line2D([], [], color=drawing.INK, marker="1", markersize=11, markeredgewidth=1.8, linestyle="", label=name))
     resolution = find.resolution_of(results)
     axis.axhspan(1, resolution, color=drawing.INK, alpha=0.09, linewidth=0)
-    handles.append(Patch(color=drawing.INK, alpha=0.09, label=f"below {human.time(resolution)}: the clock's noise"))
+    handles.append(drawing.floor_handle(resolution))
     axis.set_ylim(bottom=resolution / 2)
     axis.set_ylabel("the drain's part of the pause")
     drawing.legend_below(fig, handles)
@@ -160,8 +159,18 @@ def draw_per_stack(results):
         handles.append(drawing.line_handle(styles[name], name))
     for axis in (serial, policies):
         _per_stack_axis(axis)
+        _draw_floor_each(axis, results, min(every), max(every))
+    handles.append(drawing.floor_handle(find.resolution_of(results)))
     drawing.legend_below(fig, handles, columns=3)
     return fig
+
+
+def _draw_floor_each(axis, results, low, high):
+    """Below it the clock's noise is as much as all the stacks of a drain together."""
+    bottom, top = axis.get_ylim()
+    floor = [find.resolution_of(results) / n for n in (low, high)]
+    axis.fill_between([low, high], [bottom / 1e6] * 2, floor, color=drawing.INK, alpha=0.09, linewidth=0)
+    axis.set_ylim(bottom, top)
 
 
 def _draw_sizes(axis, series):
@@ -213,10 +222,14 @@ def draw_split(results):
         _draw_whole(axis, rows, styles)
         drawing.title(axis, find.group_title(key) + ": the whole pause")
     _draw_parts(axes[-1], groups[-1][1], styles)
+    resolution = find.resolution_of(results)
+    least = axes[-1].get_xlim()[0]
+    axes[-1].axvspan(min(least, resolution / 3), resolution, color=drawing.INK, alpha=0.09, linewidth=0)
+    axes[-1].set_xlim(left=min(least, resolution / 3))
     drawing.title(axes[-1], find.group_title(groups[-1][0]) + ": its parts one by one, on a log scale")
-    drawing.legend_below(fig, [Line2D([], [], color=styles[part].colour, marker=styles[part].marker, linestyle="-",
-                                      linewidth=6, solid_capstyle="butt", markersize=8, label=name)
-                               for part, name in PARTS], columns=3)
+    handles = [Line2D([], [], color=styles[part].colour, marker=styles[part].marker, linestyle="-", linewidth=6,
+                      solid_capstyle="butt", markersize=8, label=name) for part, name in PARTS]
+    drawing.legend_below(fig, [*handles, drawing.floor_handle(resolution)], columns=2)
     return fig
 
 
@@ -283,8 +296,17 @@ def _nines(share):
     return -math.log10(1 - share)
 
 
+def _thinned(points):
+    """Without points that nobody sees apart from the one before: by a fiftieth of a nine and 3 % of the value."""
+    kept = points[:1]
+    for point in points[1:-1]:
+        if point[0] - kept[-1][0] > 0.02 or point[1] > 1.03 * kept[-1][1]:
+            kept.append(point)
+    return kept + points[1:][-1:]
+
+
 def _plot_latency(axis, histogram, with_max, **options):
-    points = [(_nines(share), value) for share, value in stats.histogram_curve(histogram) if 0.5 <= share <= 0.999999]
+    points = _thinned([(_nines(share), value) for share, value in stats.histogram_curve(histogram) if 0.5 <= share <= 0.999999])
     start = stats.histogram_quantile(histogram, 0.5)
     if start is None:
         return
@@ -306,8 +328,8 @@ def draw_latency(results):
         drawing.title(axis, find.group_title(key))
     axes[-1, 0].set_xlabel("percent of allocation-and-free pairs that took no longer")
     shown = {find.label(row) for _, rows in groups for row in rows}
-    handles = [Line2D([], [], color=style.colour, marker=style.marker, fillstyle="none", markeredgewidth=1.6, label=name)
-               for name, style in styles.items() if name in shown]
+    handles = [Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dash, fillstyle="none", markeredgewidth=1.6,
+                      label=name) for name, style in styles.items() if name in shown]
     if results.get("hiccup"):
         handles.append(Line2D([], [], color=drawing.INK, linestyle="--", label="hiccups of the machine"))
     handles.append(Line2D([], [], color=drawing.INK, linestyle=":", label="same colour: corrected"))
@@ -319,7 +341,7 @@ def _draw_latencies(axis, rows, hiccup, styles):
     drawing.time_axis(axis)
     for row in rows:
         style, name = styles[find.label(row)], drawing.series(find.label(row))
-        _plot_latency(axis, row["latency"], style.marker, color=style.colour, linewidth=1.7, gid=name)
+        _plot_latency(axis, row["latency"], style.marker, color=style.colour, linewidth=1.7, linestyle=style.dash, gid=name)
         _plot_latency(axis, row["latency_corrected"], None, color=style.colour, linewidth=1.5, linestyle=":", gid=name)
     if hiccup:
         _plot_latency(axis, hiccup["latency"], "_", color=drawing.INK, linewidth=1.5, linestyle="--")

@@ -17,12 +17,13 @@ PATTERNS = ("hot", "lifo", "fifo", "random")
 
 
 def _throughputs(results):
-    """pattern -> allocator -> [(threads, pairs a second, all threads together)]."""
+    """pattern -> allocator -> [(threads, pairs a second, all threads together, their least and most)]."""
     found = {}
     for row in sorted(reach.pair_rows(results), key=lambda row: row["threads"]):
         if row["stack_bytes"] == _pair_size(results):
-            rate = row["threads"] * 1e9 / max(stats.median(row["pair_ns"]), 1e-3)
-            found.setdefault(row["pattern"], {}).setdefault(row["allocator"], []).append((row["threads"], rate))
+            middle = stats.estimate(row["pair_ns"])
+            rate, most, least = (row["threads"] * 1e9 / max(ns, 1e-3) for ns in (middle.mid, middle.low, middle.high))
+            found.setdefault(row["pattern"], {}).setdefault(row["allocator"], []).append((row["threads"], rate, (least, most)))
     return {pattern: found[pattern] for pattern in PATTERNS if pattern in found}
 
 
@@ -43,7 +44,10 @@ def draw_throughput(results):
     for axis, (pattern, by_name) in zip(axes[:, 0], found.items()):
         for name, points in by_name.items():
             style = styles[name]
-            axis.plot(*zip(*points), color=style.colour, marker=style.marker, linestyle=style.dash, gid=drawing.series(name))
+            axis.plot([threads for threads, _, _ in points], [rate for _, rate, _ in points], color=style.colour, marker=style.marker,
+                      linestyle=style.dash, gid=drawing.series(name))
+            for threads, _, ends in points:  # what its repetitions spread over
+                axis.plot([threads, threads], ends, color=style.colour, linewidth=1, marker="_", markersize=6, gid=drawing.series(name))
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: human.big(value)))
         axis.set_ylabel("pairs a second")
@@ -68,7 +72,7 @@ def say_throughput(results):
             f"{human.big(first[ranked[0]])} pairs of an allocation and a free a second, {ranked[-1]} {human.big(first[ranked[-1]])}")
     if reach.BITMAP in first and "tcmalloc" in first:
         text += (f"; bitmap {human.ratio(first[reach.BITMAP] / first['tcmalloc'])} as many as tcmalloc")
-    return text + ". Dashed: allocators that are not ours, each in a process of its own."
+    return text + ". Dashed: allocators that are not ours, each in a process of its own; bars: the median's interval."
 
 
 # ---- what is resolvable ----
@@ -96,6 +100,9 @@ def draw_noise(results):
     ordered = sorted(ratios)
     each.plot(ordered, [(place + 0.5) * 100 / len(ordered) for place in range(len(ordered))], color=drawing.PALETTE[1],
               marker=".", label="A/A pairs")
+    each.set_xscale("log")
+    each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    each.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.2g}" if ordered[-1] < 3 * ordered[0] else ""))
     each.axvline(1, color=drawing.INK, linestyle="--", linewidth=1.2)
     each.set_xlabel("the same thing measured twice: ratio of a pair")
     each.set_ylabel("% of the pairs below")

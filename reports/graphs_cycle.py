@@ -181,10 +181,15 @@ def say_timeline(results):
     if not rows:
         return "No cycle's spans were watched in this run."
     early = {find.label(row): freed_in_mark(row) for row in rows}
-    loud = [f"{name} {count} of {len(row['offsets'])}" for (name, count), row in zip(early.items(), rows) if count]
+    told = {name: f"{name} {count} of {len(row['offsets'])}" for (name, count), row in zip(early.items(), rows) if count}
+    control = {find.label(row) for row in rows if find.is_control(row)}
+    loud = [one for name, one in told.items() if name in control]
+    graced = [one for name, one in told.items() if name not in control]
     quiet = [name for name, count in early.items() if not count]
     text = "While markers run (the stretch “mark”), the watched spans of stacks that are being shrunk are freed early under "
-    text += f"{', '.join(loud)}: a marker that holds a pointer into one finds a free span" if loud else "no policy"
+    text += f"{', '.join(loud)}: a marker that holds a pointer into one finds a free span" if loud else "no policy that was watched"
+    if graced:
+        text += f". {', '.join(graced)} are freed in it, too, but each only after every marker was seen to hold no such pointer"
     if quiet:
         text += f". Under {', '.join(quiet)} none of them changes before the mark is over"
     return text + "."

@@ -137,13 +137,14 @@ def _chase(results):
 
 
 def _go(results):
-    """Serial against real Go's median, 1 where it lies in Go's range and else how far outside."""
+    """Serial under real Go's program, caches cold: 1 where it lies in Go's range and else how far outside."""
     cases = []
-    for row in find.drain_rows(results, policy=find.SERIAL, order="random", share="all", cache="cold"):
-        go = find.nearest_go(results, row["stacks"], tree=find.GO_SEED, gomaxprocs=1, stack_bytes=row["stack_bytes"])
-        if go:
-            each = stats.estimate([ns / row["stacks"] for ns in row["pause_ns"]])
-            cases.append(Case(_where(row), _outside(each, go["ns_per_stack_min"], go["ns_per_stack_max"])))
+    for row in results.get("go_program", ()):
+        own = {"tree": find.GO_SEED, "gomaxprocs": 1, "stacks": row["stacks"], "stack_bytes": row["stack_bytes"]}
+        for go in find.go_rows(results, **own) if row["cache"] == "cold" else ():
+            each = stats.estimate([ns / row["stacks"] for ns in row["drain_ns"]])
+            if each:
+                cases.append(Case(_where(row), _outside(each, go["ns_per_stack_min"], go["ns_per_stack_max"])))
     return cases
 
 
@@ -250,7 +251,7 @@ def _two_against_one(results):
     return cases
 
 
-def _each(ns):
+def each_ns(ns):
     return human.time(float(f"{ns:.3g}"))
 
 
@@ -272,20 +273,20 @@ ROWS = (
         lambda results: _cheaper(results, BITMAP, lambda row: row["stacks"] >= 64 * KI)),
     Row("bitmap in the pause, from 64 Ki, a stack", "≤ 0.15 ns a stack", 0, 0.15, lambda ns: f"{human.digits(ns, 2)} ns",
         _bitmap_each),
-    Row("enqueue, from 1 Ki", "≤ 8 ns a stack", 0, 8, _each, _enqueue),
+    Row("enqueue, from 1 Ki", "≤ 8 ns a stack", 0, 8, each_ns, _enqueue),
     Row("enqueue: stacks touched", "0", 0, 0, _spare, _touched),
     Row("bitmap after the restart, 256 Ki: alloc+free p99", "≤ 3 µs", 0, 3000, human.time, _after_p99),
     Row("bitmap after the restart, 256 Ki: worst stall over the hiccups", "≤ 60 µs", -ANY, 60_000, human.time,
         _after_stall),
     Row("bitmap after the restart, 256 Ki: drain over", "≤ 100 µs", 0, 100_000, human.time, _after_over),
-    Row("bitmap: release of an empty span", "≤ 2 ns each", 0, 2, _each, _released),
+    Row("bitmap: release of an empty span", "≤ 2 ns each", 0, 2, each_ns, _released),
     Row("bitmap: release where none is empty", "0 (below 100 ns over the floor)", -ANY, 100, human.time, _released_none),
-    Row("bitmap: allocate and free, hot, one thread", "≤ 8 ns", 0, 8, _each, lambda results: _pairs(results, ("hot",), 1)),
+    Row("bitmap: allocate and free, hot, one thread", "≤ 8 ns", 0, 8, each_ns, lambda results: _pairs(results, ("hot",), 1)),
     Row("bitmap: the same against tcmalloc", "below 1×", 0, 1, human.ratio,
         lambda results: _against(results, "tcmalloc")),
-    Row("bitmap: two threads, last or first in first out", "≤ 10 ns", 0, 10, _each,
+    Row("bitmap: two threads, last or first in first out", "≤ 10 ns", 0, 10, each_ns,
         lambda results: _pairs(results, ("lifo", "fifo"), 2)),
-    Row("bitmap: two threads, random", "≤ 30 ns", 0, 30, _each, lambda results: _pairs(results, ("random",), 2)),
+    Row("bitmap: two threads, random", "≤ 30 ns", 0, 30, each_ns, lambda results: _pairs(results, ("random",), 2)),
     Row("bitmap: two threads against one", "≤ 3×", 0, 3, human.ratio, _two_against_one),
 )
 

@@ -1,7 +1,8 @@
 """The table of regimes: which policy wins on what, from which n on, by stack size, order and fragmentation.
 
 Only sound policies compete. Two that can't be told apart share the win: their samples differ by no more than the clock's
-resolution, or Mann and Whitney's test (where there are enough; else their ranges) leaves open which is less.
+resolution, or their medians by no more than the same thing did from itself (A/A), or Mann and Whitney's test (where there
+are enough; else their ranges) leaves open which is less.
 """
 
 import math
@@ -49,16 +50,27 @@ class Stretch(NamedTuple):
     value: float
 
 
-def told_apart(first, second, resolution):
+class Floor(NamedTuple):
+    """What this run can't tell apart: a difference in ns, and a share."""
+    ns: float
+    share: float = 0.0
+
+
+def floor_of(results):
+    return Floor(find.resolution_of(results), find.aa_share(results))
+
+
+def told_apart(first, second, floor):
     """Whether the first samples are less than the second, beyond doubt."""
-    if stats.median(second) - stats.median(first) <= resolution:
+    least, other = stats.median(first), stats.median(second)
+    if other - least <= floor.ns or other <= least * (1 + floor.share):
         return False
     if min(len(first), len(second)) < ENOUGH:
         return max(first) < min(second)
     return survival.mann_whitney(first, second) < SIGNIFICANT
 
 
-def winners(rows, measure, resolution):
+def winners(rows, measure, floor):
     """(labels of those that share the win, the best's median) among the rows of one shape and n."""
     samples = {find.label(row): measure.samples(row) for row in rows}
     samples = {name: values for name, values in samples.items() if values}
@@ -66,18 +78,18 @@ def winners(rows, measure, resolution):
         return (), None
     best = min(samples, key=lambda name: stats.median(samples[name]))
     shared = [name for name, values in samples.items()
-              if name == best or not told_apart(samples[best], values, resolution)]
+              if name == best or not told_apart(samples[best], values, floor)]
     return tuple(sorted(shared, key=lambda name: stats.median(samples[name]))), stats.median(samples[best])
 
 
-def stretches(rows, measure, resolution):
+def stretches(rows, measure, floor):
     """The stretches of n in which the same ones win, ascending. Order among equals does not begin a new stretch."""
     found = []
     policies = {row["policy"] for row in rows}
     for stacks in sorted({row["stacks"] for row in rows}):
         if {row["policy"] for row in rows if row["stacks"] == stacks} != policies:
             continue  # who was not measured there can't have lost
-        names, value = winners([row for row in rows if row["stacks"] == stacks], measure, resolution)
+        names, value = winners([row for row in rows if row["stacks"] == stacks], measure, floor)
         if names and (not found or set(found[-1].winners) != set(names)):
             found.append(Stretch(stacks, names, value))
     return found
@@ -102,26 +114,27 @@ def _shape_order(shape):
 
 
 def regimes(results, _):
-    resolution = find.resolution_of(results)
+    floor = floor_of(results)
     body = []
     for (size, order, share), rows in drain_shapes(results):
         shape = f"{human.size(size)}, {'random' if order == 'random' else 'by address'}, {share} shrunk"
-        body.append([shape, *(_cell(stretches(rows, measure, resolution), measure) for measure in DRAIN_MEASURES)])
+        body.append([shape, *(_cell(stretches(rows, measure, floor), measure) for measure in DRAIN_MEASURES)])
     text = Html()
     if body:
         headers = ("stacks", *(measure.title for measure in DRAIN_MEASURES))
         text += Html("<h3>One drain, no mutator beside it</h3>") + tables.table(headers, body, texts=4)
-    text += _with_mutators(results, resolution) + over_the_cheapest(results)
+    text += _with_mutators(results, floor) + over_the_cheapest(results)
     if not body and "<table" not in text:
         return tables.missing("Fewer than two policies were measured in this run.")
     return text + tables.paragraph(
         f"“From n” is where these begin to win and goes on until the next line; the figure is the winner's there. Those "
-        f"who share a win differ by no more than {human.time(resolution)} (what the clock can tell apart) or can't be told "
+        f"who share a win differ by no more than {human.time(floor.ns)} (what the clock can tell apart) or by {human.percent(floor.share)} "
+        f"(what the same thing, measured twice in turns, differed from itself by), or can't be told "
         f"apart at {human.percent(SIGNIFICANT)} by Mann and Whitney's test. The control ({find.FLOOR}) does not compete: it "
         "frees too early.", "note")
 
 
-def _with_mutators(results, resolution):
+def _with_mutators(results, floor):
     by_size = {}
     for (stacks, size, mutators, markers), rows in find.pause_groups(results, oversubscribed=False):
         by_size.setdefault((size, mutators, markers), []).extend(_competing(rows))
@@ -130,7 +143,7 @@ def _with_mutators(results, resolution):
         if len({find.label(row) for row in rows}) < 2:
             continue
         shape = f"{human.size(size)}, all shrunk, {mutators} mutator{'s' * (mutators > 1)}"
-        body.append([shape, *(_cell(stretches(rows, measure, resolution), measure) for measure in PAUSE_MEASURES)])
+        body.append([shape, *(_cell(stretches(rows, measure, floor), measure) for measure in PAUSE_MEASURES)])
     if not body:
         return Html("")
     headers = ("stacks", *(measure.title for measure in PAUSE_MEASURES))
@@ -195,12 +208,12 @@ def recommendations(results):
     groups = [(key, rows) for key, rows in groups if len(rows) > 1]
     if not groups:
         return []
-    resolution = find.resolution_of(results)
+    floor = floor_of(results)
     key, rows = max(groups, key=lambda group: (len({find.label(row) for row in group[1]}) > 2, group[0][0]))
     texts = []
     for who, measure in zip(("the shortest pause", "the least stall after it", "memory back soonest", "the least CPU"),
                             PAUSE_MEASURES):
-        names, value = winners(rows, measure, resolution)
+        names, value = winners(rows, measure, floor)
         loser = max(rows, key=lambda row: stats.median(measure.samples(row)))
         worst = stats.median(measure.samples(loser))
         texts.append(f"For {who} at {human.count(key[0])} stacks of {human.size(key[1])}: {', '.join(names[:NAMED])}"

@@ -16,7 +16,6 @@ SHOWN = 3  # panels of a graph
 AFTER_STACKS = 262144  # what the targets after the restart are of
 GO_SEED = "seed"
 GO_AFTER = "go1.19.8"
-NEAR = 0.1  # real Go was measured at 1,000 stacks where this suite takes 1,024
 
 
 def label(row):
@@ -33,6 +32,13 @@ def resolution_of(results):
     """What two readings of the clock can't tell apart, in ns."""
     context = results["context"]
     return 2 * (context["clock_overhead_ns"] + context["clock_step_ns"])
+
+
+def aa_share(results):
+    """How far from 1 the ratio of the same thing to itself may lie, by the interval of its median; 0 if it was not measured. No
+    smaller difference is claimed."""
+    middle = stats.estimate(results.get("noise", {}).get("aa_ratio", []))
+    return max(abs(1 - middle.low), abs(middle.high - 1)) if middle and middle.interval else 0.0
 
 
 def matches(row, wanted):
@@ -123,6 +129,14 @@ def whole_pauses(row):
     return [sum(split.values()) for split in row["splits"]]
 
 
+def shapes(rows):
+    """((stacks, bytes), rows) of rows that can be compared."""
+    found = {}
+    for row in rows:
+        found.setdefault((row["stacks"], row["stack_bytes"]), []).append(row)
+    return sorted(found.items())
+
+
 def held_most(row):
     return max((size for _, size in row["held"]), default=0)
 
@@ -151,12 +165,6 @@ def instruction_rows(results):
     sizes = {row["stack_bytes"] for row in results.get("instructions", ())}
     size = HEADLINE_BYTES if HEADLINE_BYTES in sizes else min(sizes, default=None)
     return [row for row in results.get("instructions", ()) if row["stack_bytes"] == size]
-
-
-def nearest_go(results, stacks, **wanted):
-    """The row of real Go at the same number of stacks, within a tenth."""
-    rows = [row for row in go_rows(results, **wanted) if abs(row["stacks"] - stacks) <= NEAR * stacks]
-    return min(rows, key=lambda row: abs(row["stacks"] - stacks), default=None)
 
 
 def executions(results):

@@ -11,6 +11,7 @@ import results as find
 import stats
 import tables
 import targets
+import workloads
 from tables import Html, small, verdict, with_range
 
 
@@ -25,7 +26,10 @@ class Section(NamedTuple):
 def introduction(results):
     context = results["context"]
     commit = f"commit {context['commit'][:12]}" if context["commit"] else "a commit that was not noted"
-    kind = "a quick run (fewer cases and repetitions)" if context["quick"] else "a full run"
+    kind = ("a quick run (fewer cases and repetitions)" if context["quick"] else
+            "a full run (to 4 Mi stacks)" if context.get("full") else "a run of the usual extent")
+    if "minutes" in context:
+        kind += f", given {human.digits(context['minutes'], 2)} minutes,"
     lasted = f" and took {human.seconds(context['seconds'])}" if "seconds" in context else ""
     load = ", ".join(human.digits(value, 2) for value in context["load"])
     return (f"Stack pools that put off freeing during a garbage collection: do they free too early, and what does "
@@ -44,7 +48,9 @@ def absent_parts(results):
               ("noise", "the noise floor"), ("fuzz", "fuzzing"), ("defects", "the planted defects"),
               ("replay", "the replays"),
               ("go", "real Go's figures"), ("timeline", "the spans of a cycle"), ("touched", "what enqueueing touches"),
-              ("pairs", "allocation and free against other allocators"), ("instructions", "counted instructions"))
+              ("pairs", "allocation and free against other allocators"), ("go_program", "real Go's program with our pools"),
+              ("burst", "bursts"), ("pinned", "pinned stacks"), ("processors", "growth with processors"),
+              ("replay_speed", "replays at speed"), ("instructions", "counted instructions"))
     absent = [text for name, text in wanted if not results.get(name)]
     measured = {row["policy"] for row in find.drain_rows(results) + find.pause_rows(results)}
     if measured:
@@ -407,7 +413,44 @@ def compared(results, _):
 
 def notes(results, _):
     found = [*results["context"]["notes"]]
-    return tables.items(found) if found else tables.paragraph("None.")
+    steps = results["context"].get("steps")
+    text = tables.items(found) if found else tables.paragraph("None.")
+    if steps:
+        text += tables.table(("what was run, in this order", "took"), [[step["what"], human.seconds(step["seconds"])] for step in steps])
+    return Html(text)
+
+
+# ---- allocation and free, beside others ----
+
+def allocators(results, _):
+    rows = reach.pair_rows(results)
+    if not rows:
+        return tables.missing("Allocation pairs were not measured in this run.")
+    live = {row["allocator"]: row for row in results.get("live", ())}
+    text = Html()
+    for size in sorted({row["stack_bytes"] for row in rows}):
+        body, estimates = [], []
+        columns = list(dict.fromkeys((row["threads"], row["pattern"]) for row in rows))
+        for name in dict.fromkeys(row["allocator"] for row in rows):
+            cells = [find.first(reach.pair_rows(results, allocator=name, stack_bytes=size, threads=threads, pattern=pattern))
+                     for threads, pattern in columns]
+            used = [stats.estimate(cell["pair_ns"]) if cell else None for cell in cells]
+            estimates += used
+            body.append([name, *(with_range(one, reach.each_ns) for one in used)])
+        headers = ("allocator", *(f"{pattern}, {threads} thread{'s' * (threads > 1)}" for threads, pattern in columns))
+        text += Html(f"<h3>Stacks of {human.size(size)}: a pair of an allocation and its free</h3>" + tables.table(headers, body))
+    text += tables.paragraph("Medians over processes of their own, taken in turns: ours first where they are policies, then those of "
+                             "others. The free list is the least that a pair can cost; Boost's pooled allocator must not be shared, so each "
+                             f"thread has one. {tables.range_kind(estimates)}", "note")
+    if live:
+        body = [[name, f"{row['live']:,}", {"": "all that were asked for", "refused": verdict("unsure", "then it is refused"),
+                 "no guard page": verdict("bad", "then stacks come without their guard page, and nothing says so")}[row["ended_by"]]]
+                for name, row in live.items()]
+        first = next(iter(live.values()))
+        text += Html(f"<h3>Live at a time, of {first['asked']:,} stacks of {human.size(first['stack_bytes'])}</h3>"
+                     + tables.table(("allocator", "live", ""), body)) + tables.paragraph(
+            "A guard page splits a mapping in two, and Linux allows 65,530 mappings a process (vm.max_map_count).", "note")
+    return text
 
 
 def reproduce(results, _):
@@ -424,6 +467,8 @@ SECTIONS = (
     Section("question", "The question", question),
     Section("policies", "Pause, stall, CPU and held bytes by policy", policies),
     Section("regimes", "Which policy wins on what, from which n on", regimes.regimes),
+    Section("workloads", "Workloads, and what the cost grows with", workloads.workloads),
+    Section("allocators", "Allocation and free, beside other allocators", allocators),
     Section("graphs", "Graphs", graphs),
     Section("targets", "Targets", targets.targets),
     Section("fuzzing", "Fuzzing", fuzzing),
