@@ -173,7 +173,7 @@ def _recorded(results):
     return Html("<h3>Recorded Go programs, at maximal and at recorded speed</h3>") + tables.table(headers, body, texts=2) \
         + tables.paragraph("Pause: the policy's part. At recorded speed each event waits for its moment and every policy takes it in "
                            "turn; a call is an allocation, free or retire, the clock included. At maximal speed the replay's own "
-                           "bookkeeping is in the time of an event.", "note")
+                           "bookkeeping is in the time of an event; a recorded replay of more seconds than its recording fell behind it.", "note")
 
 
 def _pauses(row):
