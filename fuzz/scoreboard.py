@@ -48,8 +48,9 @@ class Setup(NamedTuple):
         return f"{self.engine}, plain" if self.plain else self.engine
 
 
-def defects_of(tool, corpus):
-    """The table of defects, and where each can be seen by the expectations in the corpus."""
+def defects_of(tool, corpus, policy=None):
+    """The table of defects, and where each can be seen by the expectations in the corpus: the first policy that a program
+    names; the one that is wanted; or, if that is "all", each: a queue's defects have a site in each queue."""
     listed = subprocess.run([tool, "list", "defects"], capture_output=True, text=True, check=True).stdout
     rows_of_policies = subprocess.run([tool, "list", "policies"], capture_output=True, text=True, check=True).stdout.splitlines()
     controls = {line.split()[0] for line in rows_of_policies if "; not sound]" in line}  # they are reported without it
@@ -63,7 +64,12 @@ def defects_of(tool, corpus):
         name, by = line.split()[0], re.search(r"may be reported by ([^)]*)\)", line)[1]
         if name != "none":
             named = policies.get(name, ["serial"])
-            rows.append(Defect(name, frozenset(by.split()), "serial" if {"all", "span-records"} & set(named) else named[0]))
+            everywhere = {"all", "span-records"} & set(named)
+            if policy is None:
+                wanted = ["serial" if everywhere else named[0]]
+            else:
+                wanted = [one for one in dict.fromkeys(["serial"] if everywhere else named) if policy in ("all", one)]
+            rows += [Defect(name, frozenset(by.split()), one) for one in wanted]
     return rows
 
 
@@ -189,14 +195,21 @@ def run(setup, defects, trials, jobs, progress, seconds=None):
                 progress(len(rows), len(wanted))
         except (KeyboardInterrupt, concurrent.futures.TimeoutError):
             pool.shutdown(wait=False, cancel_futures=True)
-    order = {defect.name: i for i, defect in enumerate(defects)}
-    return sorted(rows, key=lambda row: (order[row["defect"]], row["seed"]))
+    order = {(defect.name, defect.policy): i for i, defect in enumerate(defects)}
+    return sorted(rows, key=lambda row: (order[row["defect"], row["policy"]], row["seed"]))
 
 
 def by_defect(rows):
     grouped = {}
     for row in rows:
         grouped.setdefault(row["defect"], []).append(row)
+    return grouped
+
+
+def by_defect_and_policy(rows):
+    grouped = {}
+    for row in rows:
+        grouped.setdefault((row["defect"], row["policy"]), []).append(row)
     return grouped
 
 
@@ -231,7 +244,7 @@ def summary(rows):
 def lines(rows):
     """The table as text, and below it what all trials come to."""
     text = [f"{'defect':<30}{'on':<20}{'found':>8}{'reached after':>15}{'reported after':>16}{'median':>9}{'worst':>9}  by, explained as"]
-    total = [summary(rows_of) for rows_of in by_defect(rows).values()]
+    total = [summary(rows_of) for rows_of in by_defect_and_policy(rows).values()]
     for row in total:
         def number(name, form):
             return "–" if row[name] is None else format(row[name], form)
@@ -241,9 +254,10 @@ def lines(rows):
                     f"{number('executions', ',.0f'):>16}{number('seconds', '.2f'):>7} s{number('worst', '.2f'):>7} s  {by}"
                     + (f", explained as {named}" if named != by else "")
                     + ("" if row["right"] == row["found"] else f"; {row['found'] - row['right']} wrongly"))
+    kinds = "defects" if len(by_defect(rows)) == len(total) else "pairs of a defect and a policy"
     missed = [row["defect"] for row in total if row["found"] < row["trials"]]
     slowest = max((row["seconds"] for row in total if row["seconds"] is not None), default=0)
-    text.append(f"{len(total) - len(missed)} of {len(total)} defects found in every trial; slowest median {slowest:.2f} s; "
+    text.append(f"{len(total) - len(missed)} of {len(total)} {kinds} found in every trial; slowest median {slowest:.2f} s; "
                 + (f"missed in some: {', '.join(missed)}" if missed else "none missed"))
     return text
 

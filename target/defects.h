@@ -97,11 +97,11 @@ namespace stackdrain {
     "C5 B1 C3 A4 E2 F5 assertion")                                                                                    \
   X(kQ2LostPush, "Q2", "lost-push", "one of two pushes at the same time is lost", "C6 C2 C3 F8")                      \
   X(kQ3DrainedTwice, "Q3", "drained-twice", "head not cleared before draining, a second drain sees it",               \
-    "C3 C2 B1 A4 E2 F4 F5 assertion")                                                                                 \
+    "C3 C2 C7 B1 A4 E2 F4 F5 assertion")                                                                              \
   X(kQ4HeadNotReset, "Q4", "head-not-reset", "after the drain the head still points to the list", "C3 C2 B1 A4 E2")   \
   X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3 C1")         \
   X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                          \
-  X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2")            \
+  X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2 F4")         \
   X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "A5 C2 B2 B1 E3")     \
   X(kQ9LockHeldIntoFree, "Q9", "lock-held-into-free", "the drain calls free under the lock that free takes", "F1 F4") \
   X(kThreeLockCycle, "three-lock-cycle", "#9174",                                                                     \

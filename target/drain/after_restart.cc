@@ -60,7 +60,7 @@ class AfterRestartPool : public QueueingPool {
     if (marking()) return 0;
     StackQueue share = take_share(budget);
     const size_t count = share.count();
-    if (planted(Defect::kQ3DrainedTwice) && count != 0) release(kNoProc, share.front());
+    const StackQueue again = share;
     yield_point(Yield::kHandOff);
     if (planted(Defect::kQ7LastNodeSkipped) && count != 0) share.pop();
     if (params().drain_hold == DrainHold::kEach) {
@@ -71,6 +71,7 @@ class AfterRestartPool : public QueueingPool {
     }
     if (count != 0 && !planted(Defect::kLastOutByClaim)) left_.fetch_sub(count, std::memory_order_release);
     yield_point(Yield::kDrainStep);
+    if (planted(Defect::kQ3DrainedTwice) && count != 0) release(kNoProc, again.front());
     return count;
   }
 

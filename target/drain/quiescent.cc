@@ -152,9 +152,9 @@ class QuiescentPool : public QueueingPool {
     while (!waiting_.empty() && grace_.over()) {
       over.splice(waiting_);
       if (planted(Defect::kGraceOneEarly)) over.splice(queue_);
-      if (planted(Defect::kQ3DrainedTwice)) waiting_ = over;
       close();
     }
+    if (planted(Defect::kQ3DrainedTwice)) waiting_ = over;
     worth_looking_.store(!waiting_.empty(), std::memory_order_relaxed);
     return over;
   }
