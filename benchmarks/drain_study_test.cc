@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
+#include "target/foreign/foreign.h"
+#include "target/foreign/malloc_pool.h"
+
 namespace stackdrain {
 namespace {
 
@@ -20,6 +25,18 @@ TEST(DrainRig, EveryVariantDrainsAllItRetired) {
       }
     }
   }
+}
+
+// A pool that is not ours: its stacks come from malloc, so they lie anywhere, aligned to 16 bytes.
+TEST(DrainStudy, APoolThatIsNotOursIsMeasuredToo) {
+  static constexpr PolicyRow kForeign = foreign_row<MallocPool>("malloc", "a test");
+  const Variant variant{.policy = &kForeign, .name = ""};
+  EXPECT_EQ(stacks_touched_by_retire(variant, 16, 4096), std::nullopt);
+  CacheFlusher flusher;
+  DrainRig rig({.variant = variant, .stacks = 16, .bytes = 4096}, 1);
+  const DrainSample sample = rig.run(flusher, CacheState::kCold);
+  EXPECT_EQ(sample.held_bytes, 16 * 4096u);
+  EXPECT_GT(sample.pause_ns, 0);
 }
 
 TEST(Touched, ALinkInEachStackIsSeenAndAListOfNumbersIsNot) {
