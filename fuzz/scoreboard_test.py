@@ -65,6 +65,11 @@ class ScoreboardTest(unittest.TestCase):
         self.assertIn("1 of 2 defects found in every trial", text)
         self.assertIn("missed in some: b", text)
 
+    def test_a_defect_of_two_queues_has_a_line_for_each(self):
+        text = "\n".join(scoreboard.lines([row("a", 1.0), row("a", 10.0, reported=False, policy="bitmap")]))
+        self.assertIn("1 of 2 pairs of a defect and a policy found in every trial", text)
+        self.assertRegex(text, r"a +bitmap +0/1")
+
     def test_a_wrong_explanation_is_said(self):
         text = "\n".join(scoreboard.lines([row("a", 1.0, explained="E1", right=False)]))
         self.assertIn("explained as E1; 1 wrongly", text)
