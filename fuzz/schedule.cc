@@ -344,8 +344,16 @@ size_t Scheduler::by_byte(uint8_t byte) const {
   return count == 0 ? kNobody : who[(byte & 7u) % count];
 }
 
-// Who runs next; kNobody: nobody can. `current_can`: the one who runs may go on.
+// Who runs next; kNobody: nobody can. `current_can`: the one who runs may go on. What it looks at to see who can run
+// are no steps of whoever runs.
 size_t Scheduler::choose(bool current_can) {
+  const bool quiet = std::exchange(quiet_, true);
+  const size_t next = pick(current_can);
+  quiet_ = quiet;
+  return next;
+}
+
+size_t Scheduler::pick(bool current_can) {
   if (current_can && ++in_row_ > kTurn) {
     in_row_ = 0;
     const size_t other = lowest(current_);
@@ -390,9 +398,13 @@ void Scheduler::stop() {
 // The one who runs can't: somebody else, or it is a deadlock.
 void Scheduler::go_on() {
   const size_t next = choose(false);
-  if (next != kNobody) return switch_to(next);
-  report_deadlock();
-  stop();
+  if (next == kNobody) {
+    report_deadlock();
+    stop();
+  }
+  quiet_ = true;
+  switch_to(next);
+  quiet_ = false;
 }
 
 void Scheduler::remember(Point point) {
@@ -443,6 +455,7 @@ void Scheduler::act(size_t) {
     begin_operation(actor);
     quiet_ = false;
     point(Point::kBegin);
+    if (actor.owns >= 0) see_status(static_cast<uint32_t>(actor.owns));
     execute(actor);
     end_operation(actor);
     const size_t next = choose(false);
@@ -486,16 +499,14 @@ void Scheduler::begin_operation(Actor& actor) {
       actor.owns = static_cast<int>(*g);
       users_[*g].owner = current_;
       if (operation.op() != Op::kStatus) races_.acquire(current_, races_.clock_of(&users_[*g]));
-      see_status(*g);
   }
 }
 
-// Who runs a goroutine has read its status, and knows what whoever woke it did until then.
+// Who runs a goroutine has read its status, and knows what whoever woke it did until then; somebody may have while the
+// operation had begun and done nothing yet.
 void Scheduler::see_status(uint32_t g) {
-  quiet_ = false;
   in_one_go_ = true;
   goroutine(g).status();
-  quiet_ = true;
   in_one_go_ = false;
 }
 
@@ -580,13 +591,11 @@ void Scheduler::at(Yield yield) {
     actor.item.held = false;
     actor.resumes_on = actor.item.proc_then;
     actor.key = uint32_t{actor.item.hold_until} * 2 + 1;
-    const size_t next = lowest(kNobody);
     remember(point_of(yield));
-    if (next != current_) {
-      quiet_ = true;
-      interrupt(next, point_of(yield));
-      quiet_ = false;
-    }
+    quiet_ = true;  // looking who can run is no step
+    const size_t next = lowest(kNobody);
+    if (next != current_) interrupt(next, point_of(yield));
+    quiet_ = false;
   } else {
     point(point_of(yield));
     // It goes on where the one was that ran before it.

@@ -155,7 +155,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   static constexpr uint32_t kTurn = 512;  // points in a row after which somebody else has a turn
   static constexpr size_t kMaxLocks = 16;
   static constexpr size_t kStores = 5;
-  static constexpr size_t kItems = kMaxScheduled + 16;
+  static constexpr size_t kItems = 3 * kMaxScheduled + 16;  // the collector's share of a quiesce is three
 
   enum class Work : uint8_t { kOperation, kFinishMarking, kEndMark, kRestart, kDrainAll, kRest };
   enum class State : uint8_t { kIdle, kReady, kWaitsForLock, kWaitsForGoroutine };
@@ -271,6 +271,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   bool can_run(size_t actor) const;
   bool goroutine_free_for_job(uint32_t g) const;
   size_t choose(bool current_can);
+  size_t pick(bool current_can);
   size_t lowest(size_t but) const;
   size_t by_byte(uint8_t byte) const;
   void next_segment();
@@ -368,7 +369,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   bool in_one_go_ = false;  // the next atomic step is no point
   size_t length_ = 0;
   size_t current_ = kNobody;
-  std::array<uint32_t, kItems * 8> left_{};  // items of each segment that are not over
+  std::array<uint32_t, kMaxScheduled * 6 + 16> left_{};  // items of each segment that are not over
   uint32_t segment_ = 0;
   uint32_t segments_ = 0;
   size_t byte_ = 0;           // of the schedule, the next to read
