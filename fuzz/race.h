@@ -12,7 +12,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <source_location>
+
+#include "target/shared.h"
 
 namespace stackdrain {
 
@@ -29,7 +30,7 @@ struct Clock {
 struct Access {
   size_t actor = 0;
   bool writes = false;
-  std::source_location where;
+  Place where;
 };
 
 class Races {
@@ -53,11 +54,10 @@ class Races {
  private:
   static constexpr size_t kFields = 2048;  // powers of two
   static constexpr size_t kCarriers = 1024;
-  static constexpr size_t kProbes = 16;
 
   struct Side {
     uint32_t at = 0;  // the actor's own time; 0: never
-    std::source_location where;
+    Place where;
   };
   struct Field {
     const void* field = nullptr;

@@ -10,9 +10,7 @@ namespace {
 class RacesTest : public testing::Test {
  protected:
   void SetUp() override { races_->reset(); }
-  bool touch(size_t actor, bool writes) {
-    return races_->access(&field_, {actor, writes, std::source_location::current()}, other_);
-  }
+  bool touch(size_t actor, bool writes) { return races_->access(&field_, {actor, writes, Place::here()}, other_); }
 
   std::unique_ptr<Races> races_ = std::make_unique<Races>();
   int field_ = 0;

@@ -270,9 +270,9 @@ std::vector<ReplayResult> replay_as_recorded(const Trace& trace, std::span<AnyPo
 }
 
 double recorded_seconds(const Trace& trace) {
-  int64_t ns = 0;
-  for (const TraceEvent& event : trace.events) ns += event.dns;
-  return static_cast<double>(ns) / 1e9;
+  double ns = 0;  // no sum of a hostile file's numbers is too large for it
+  for (const TraceEvent& event : trace.events) ns += static_cast<double>(event.dns);
+  return ns / 1e9;
 }
 
 }  // namespace stackdrain

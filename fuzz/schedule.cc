@@ -707,19 +707,19 @@ void Scheduler::report_deadlock() {
 
 // ---- shared data ----
 
-void Scheduler::plain(const void* field, bool writes, const std::source_location& where) {
+void Scheduler::plain(const void* field, bool writes, const Place& where) {
   if (quiet_) return;
   Access other;
   if (races_.access(field, {current_, writes, where}, other)) return;
-  const auto file = [](const std::source_location& at) {
-    const char* path = at.file_name();
+  const auto file = [](const Place& at) {
+    const char* path = at.file;
     const char* slash = std::strrchr(path, '/');
     return slash == nullptr ? path : slash + 1;
   };
   checker_.report(Invariant::kF8, "%s %s in %s (%s:%u) what %s %s in %s (%s:%u), and nothing orders the two",
-                  kActorNames[current_].data(), writes ? "writes" : "reads", where.function_name(), file(where),
-                  static_cast<unsigned>(where.line()), kActorNames[other.actor].data(), other.writes ? "wrote" : "read",
-                  other.where.function_name(), file(other.where), static_cast<unsigned>(other.where.line()));
+                  kActorNames[current_].data(), writes ? "writes" : "reads", where.function, file(where), where.line,
+                  kActorNames[other.actor].data(), other.writes ? "wrote" : "read", other.where.function,
+                  file(other.where), other.where.line);
   stop();
 }
 

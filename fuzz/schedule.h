@@ -234,7 +234,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   bool acquires(const void* mutex) override;
   bool releases(const void* mutex) override;
   // AccessHook
-  void plain(const void* field, bool writes, const std::source_location& where) override;
+  void plain(const void* field, bool writes, const Place& where) override;
   void before(const void* atomic, AtomicStep step, std::memory_order order) override;
   void after(const void* atomic, AtomicStep step, std::memory_order order) override;
   void fence(std::memory_order order) override;

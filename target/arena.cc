@@ -13,6 +13,7 @@ namespace {
 // Of the arena's base. A small stack is aligned to its size relative to its span, which begins at a page (B2); a larger
 // one to its span's pages only.
 constexpr size_t kArenaAlignment = size_t{1} << 20;
+constexpr uint32_t kPoisonedAtOnce = 8192;  // pages: 64 MiB
 
 void* reserve(size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -41,6 +42,14 @@ Arena::Arena(size_t bytes) {
   spans_ = static_cast<Span*>(tables_);
   page_map_ = reinterpret_cast<std::atomic<uint32_t>*>(static_cast<char*>(tables_) + spans_bytes);
   dirty_ = reinterpret_cast<uint8_t*>(static_cast<char*>(tables_) + spans_bytes + map_bytes);
+}
+
+SD_NO_COVERAGE uint32_t Arena::poison_at_once() const {
+  const uint32_t pages = pages_ < kPoisonedAtOnce ? pages_ : kPoisonedAtOnce;
+#if STACKDRAIN_ASAN
+  __asan_poison_memory_region(reinterpret_cast<void*>(base_), static_cast<size_t>(pages) << kPageShift);
+#endif
+  return pages;
 }
 
 Arena::~Arena() {

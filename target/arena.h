@@ -34,6 +34,10 @@ class Arena {
   uintptr_t address_of(uint32_t page) const { return base_ + (static_cast<uintptr_t>(page) << kPageShift); }
   bool contains(uintptr_t address) const { return address - base_ < (static_cast<size_t>(pages_) << kPageShift); }
 
+  // Poisons the first pages, as many as a fuzzer's arena has; how many that is. A heap that did so when it poisons what
+  // it maps for the first time would let an input's coverage tell what inputs before it had mapped.
+  uint32_t poison_at_once() const;
+
   std::atomic<uint32_t>* page_map() const { return page_map_; }
   Span* spans() const { return spans_; }
   // One byte a page, two bits for each smallest stack in it: since the last reset its link words (kDirtyLink << n) or

@@ -58,6 +58,13 @@ inline constexpr int kMaxProcs = 64;
 // Markers that a cycle can have.
 inline constexpr int kMaxMarkers = 16;
 
+// A function that fuzzers' coverage does not look into; inlined, it would.
+#if defined(__clang__)
+#define SD_NO_COVERAGE __attribute__((no_sanitize("coverage"), noinline))
+#else
+#define SD_NO_COVERAGE
+#endif
+
 // A processor's index, or kNoProc for markers and drainers, which have no cache and go to the pool.
 using Proc = int;
 inline constexpr Proc kNoProc = -1;

@@ -62,7 +62,7 @@ struct FreeRuns {
 
 class PageHeap {
  public:
-  explicit PageHeap(Arena& arena) : arena_(arena) {}
+  explicit PageHeap(Arena& arena) : arena_(arena), poisoned_pages_(arena.poison_at_once()) {}
 
   // Back to nothing mapped. `page_limit`: pages that may be mapped (0: the whole arena). World stopped.
   void reset(uint32_t page_limit, size_t grow_chunk_bytes) SD_EXCLUDES(mutex_);
@@ -168,7 +168,7 @@ class PageHeap {
   uint32_t generation_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t page_limit_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t grow_pages_ SD_GUARDED_BY(mutex_) = 0;
-  uint32_t poisoned_pages_ SD_GUARDED_BY(mutex_) = 0;  // those below were mapped once: poisoned, but for what is issued
+  uint32_t poisoned_pages_ SD_GUARDED_BY(mutex_);  // those below are poisoned, but for what is issued
   // Written under mutex_. Read without it by who only needs what covers spans that it knows: whoever got those from the
   // heap, under this lock, has handed them on under another.
   std::atomic<uint32_t> mapped_pages_{0};

@@ -10,7 +10,6 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 
 #include "target/yield.h"
 
@@ -25,10 +24,22 @@ constexpr bool releases(std::memory_order order) {
   return order == std::memory_order_release || order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
 }
 
+// A place in the source. Not std::source_location: clang 14, which is AFL++'s, has none with libstdc++.
+struct Place {
+  const char* file = "";
+  unsigned line = 0;
+  const char* function = "";
+
+  static constexpr Place here(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE(),
+                              const char* function = __builtin_FUNCTION()) {
+    return {file, line, function};
+  }
+};
+
 // Who watches a thread's shared data. Installed per thread.
 class AccessHook {
  public:
-  virtual void plain(const void* field, bool writes, const std::source_location& where) = 0;
+  virtual void plain(const void* field, bool writes, const Place& where) = 0;
   // Before a step on an atomic; the thread may be interrupted there.
   virtual void before(const void* atomic, AtomicStep step, std::memory_order order) = 0;
   // After a load or a modification.
@@ -47,12 +58,12 @@ class AccessHook {
 inline thread_local AccessHook* access_hook = nullptr;
 
 template <class T>
-void shared_read(const T& field, const std::source_location& where = std::source_location::current()) {
+void shared_read(const T& field, const Place& where = Place::here()) {
   if (access_hook != nullptr) [[unlikely]]
     access_hook->plain(static_cast<const void*>(&field), false, where);
 }
 template <class T>
-void shared_write(const T& field, const std::source_location& where = std::source_location::current()) {
+void shared_write(const T& field, const Place& where = Place::here()) {
   if (access_hook != nullptr) [[unlikely]]
     access_hook->plain(static_cast<const void*>(&field), true, where);
 }

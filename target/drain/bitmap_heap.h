@@ -123,7 +123,7 @@ class BitmapHeap {
   uint32_t generation_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t page_limit_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t grow_pages_ SD_GUARDED_BY(mutex_) = 0;
-  uint32_t poisoned_pages_ SD_GUARDED_BY(mutex_) = 0;  // those below were mapped once: poisoned, but for what is issued
+  uint32_t poisoned_pages_ SD_GUARDED_BY(mutex_);  // those below are poisoned, but for what is issued
   // Written under mutex_. Read without it by who only needs what covers spans that it knows.
   std::atomic<uint32_t> mapped_pages_{0};
   HeapAccounts accounts_ SD_GUARDED_BY(mutex_);
