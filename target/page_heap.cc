@@ -138,11 +138,8 @@ bool PageHeap::grow(uint32_t pages) {
   span->needs_zero = false;
   span->released = false;
   mapped_pages_.store(mapped + more, std::memory_order_relaxed);
-  // not reached by programs: no arena that large is grown
   if (mapped + more > poisoned_pages_) {
-    // not reached by programs: no arena that large is grown
     asan_poison(arena_.address_of(poisoned_pages_), bytes_of(mapped + more - poisoned_pages_));
-    // not reached by programs: no arena that large is grown
     poisoned_pages_ = mapped + more;
   }
   accounts_.system_bytes += bytes_of(more);

@@ -188,11 +188,8 @@ bool BitmapHeap::grow(uint32_t pages, bool aligned) {
   const uint32_t more = std::min(page_limit_ - end, std::max(static_cast<uint32_t>(wanted) - end, grow_pages_));
   for_words(end, more, [&](size_t word, uint64_t mask) { idle_.put(word, mask); });
   mapped_pages_.store(end + more, std::memory_order_relaxed);
-  // not reached by programs: no arena that large is grown
   if (end + more > poisoned_pages_) {
-    // not reached by programs: no arena that large is grown
     asan_poison(arena_.address_of(poisoned_pages_), bytes_of(end + more - poisoned_pages_));
-    // not reached by programs: no arena that large is grown
     poisoned_pages_ = end + more;
   }
   accounts_.system_bytes += bytes_of(more);
