@@ -70,7 +70,7 @@ Schedule make_schedule(Scheduler& scheduler, const PolicyRow& policy, uint32_t s
   for (uint32_t turn = 0;; ++turn) {
     schedule.size = mutate_schedule(schedule.bytes.data(), schedule.size, kBytes, seed * 4096 + turn, nullptr);
     const ScheduleVerdict& verdict = scheduler.run({schedule.bytes.data(), schedule.size}, policy);
-    if (verdict.steps >= kFewestPoints && verdict.steps <= kMostPoints && verdict.switches >= 2) return schedule;
+    if (verdict.steps >= kFewestPoints && verdict.steps <= kMostPoints && verdict.switches != 0) return schedule;
     if (verdict.steps > kMostPoints) schedule.size = 0;
   }
 }
