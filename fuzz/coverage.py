@@ -4,6 +4,8 @@ What no program can reach is argued in one line:
 
     // not reached by programs: WHY
 
+In the parts that another harness than the programs' is there for (oss_fuzz.py has them) it says "by seeds".
+
 On a line of its own it is about the whole statement or function that begins behind it; at a line's end, about that line.
 An argument is stale, and an error, when nothing in it is uncovered, or when something inside its braces is reached after
 all.
@@ -19,7 +21,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MARK = re.compile(r"//\s*not reached by programs:\s*(.*?)\s*$")
+MARK = re.compile(r"//\s*not reached by (?:programs|seeds):\s*(.*?)\s*$")
 PLANTED = re.compile(r"\bplanted\(")
 
 
@@ -276,6 +278,12 @@ class Judge:
             self.report.stale.append(row | {"because": f"line {reached[0]} is reached: {self.source[reached[0] - 1].strip()}"})
         else:
             self.report.arguments.append(row | {"covers": argument.covers})
+
+
+def share(report):
+    """Percent of the lines that are covered, of those that are not argued."""
+    counted = report.lines - report.lines_argued
+    return 100 * report.lines_covered / counted if counted else 0.0
 
 
 def judge(files, root):

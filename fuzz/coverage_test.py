@@ -32,6 +32,15 @@ def judged(text, counts, branches=(), decisions=()):
     return coverage.Judge("a.cc", text, files[path]).run()
 
 
+class Share(unittest.TestCase):
+    def test_what_is_argued_does_not_count(self):
+        report = judged("f();\n// not reached by seeds: so it is\ng();\nh();\ni();", [1, None, 0, 1, 0])
+        self.assertAlmostEqual(coverage.share(report), 100 * 2 / 3)
+
+    def test_of_nothing_nothing_is_covered(self):
+        self.assertEqual(coverage.share(judged("", [])), 0)
+
+
 class Export(unittest.TestCase):
     def test_a_line_has_the_most_of_its_regions(self):
         counts, _ = coverage.line_counts(segments((1, 20, 5, ENTRY), (2, 10, 2, ENTRY), (2, 20, 5, RESUME), (4, 2, 0, END)))

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "fuzz/harness.h"
 #include "target/arena.h"
@@ -27,6 +28,10 @@ constexpr uint32_t kPages = 640;      // several runs beyond the heap's exact li
 constexpr uint32_t kByAddress = 128;  // runs of so many pages are chosen by size, then by address; shorter ones by age
 constexpr size_t kMaxLive = 64;
 constexpr size_t kMaxOperations = 1024;  // an input's length is bounded here, whatever the engine's limit
+// Of an argument's 13 bits: those whose highest three are ones name what is done seldom.
+constexpr uint32_t kRareShift = 10;
+constexpr uint32_t kRareGroup = 7;
+constexpr size_t kMostTogether = 16;  // spans that are freed in one go
 
 struct LiveSpan {
   Span* span = nullptr;
@@ -87,8 +92,14 @@ class PageHeapRun final : private WalkVisitor {
       case 6:
         return dirty(argument);
       default:
-        return argument % 4 == 0 ? release_idle() : locate(argument);
+        return rare(argument);
     }
+  }
+
+  void rare(uint32_t argument) {
+    if (argument % 4 == 0) return release_idle();
+    if (argument >> kRareShift != kRareGroup) return locate(argument);
+    return argument % 4 == 1 ? free_lower_half(argument >> 2 & 0xff) : free_many(argument >> 2 & 0xff);
   }
 
   [[noreturn]] void fail(const char* invariant, const char* what, uint64_t ours, uint64_t right) const {
@@ -174,14 +185,58 @@ class PageHeapRun final : private WalkVisitor {
 
   void free(uint32_t argument) {
     if (live_count_ == 0) return;
-    LiveSpan& victim = live_[argument % live_count_];
-    heap_.free(victim.span);
-    std::fill_n(owner_.begin() + victim.first, victim.pages, uint8_t{0});
-    std::fill_n(written_.begin() + victim.first, victim.pages, true);
-    merge_written(victim.first);
+    const size_t victim = argument % live_count_;
+    heap_.free(live_[victim].span);
+    forget(victim);
+  }
+
+  void forget(size_t index) {
+    const LiveSpan victim = live_[index];
+    disown(victim.first, victim.pages);
     (victim.use.state == SpanState::kStack ? stack_bytes_ : heap_bytes_) -= victim.pages * kPageBytes;
     const size_t last = --live_count_;
-    if (&victim != &live_[last]) own(static_cast<size_t>(&victim - live_.data()), live_[last]);
+    if (index != last) own(index, live_[last]);
+  }
+
+  // Pages that are Free from now on.
+  void disown(uint32_t first, uint32_t pages) {
+    std::fill_n(owner_.begin() + first, pages, uint8_t{0});
+    std::fill_n(written_.begin() + first, pages, true);
+    merge_written(first);
+  }
+
+  // A large stack shrinks where it is: the upper half stays, under the same descriptor and generation.
+  void free_lower_half(uint32_t argument) {
+    if (live_count_ == 0) return;
+    LiveSpan& kept = live_[argument % live_count_];
+    if (kept.use.order != kLargeOrder || kept.pages < 2) return;
+    const uint32_t generation = kept.span->current_generation();
+    heap_.free_lower_half(kept.span);
+    const uint32_t half = kept.pages / 2;
+    const uint32_t lower = std::exchange(kept.first, kept.first + half);
+    kept.pages = half;
+    kept.use.slot_bytes = static_cast<uint32_t>(half * kPageBytes);
+    disown(lower, half);
+    stack_bytes_ -= half * kPageBytes;
+    expect(kept.span->first(), kept.first, "A7", "first page of the half that stays");
+    expect(kept.span->page_count(), half, "A7", "pages of the half that stays");
+    expect(kept.span->slot_bytes, kept.use.slot_bytes, "A7", "slot bytes of the half that stays");
+    expect(kept.span->current_generation(), generation, "A7", "generation of the half that stays");
+  }
+
+  // Spans of stacks leave in one go, in ascending addresses: of the live ones from a page on, so many.
+  void free_many(uint32_t argument) {
+    size_t left = 1 + argument % kMostTogether;
+    FreeRuns runs;
+    for (uint32_t page = argument / kMostTogether * 32; page < mapped_ && left > 0; ++page) {
+      const LiveSpan* const span = owner_of(page);
+      if (span == nullptr || span->first != page || span->use.state != SpanState::kStack) continue;
+      heap_.collect(span->span, runs);
+      leaving_[--left] = *span;
+    }
+    const size_t kept = left;
+    heap_.free_runs(runs);
+    for (left = argument % kMostTogether + 1; left > kept; --left) forget(owner_[leaving_[left - 1].first] - 1u);
   }
 
   void own(size_t index, const LiveSpan& span) {
@@ -192,14 +247,20 @@ class PageHeapRun final : private WalkVisitor {
   // The live span that a page belongs to, or nullptr.
   const LiveSpan* owner_of(uint32_t page) const { return owner_[page] == 0 ? nullptr : &live_[owner_[page] - 1u]; }
 
-  // A client writes, for a span of stacks the pool: what A9 is about.
+  // A client writes, for a span of stacks the pool, and maybe to one of its stacks only: what A9 is about.
   void dirty(uint32_t argument) {
     if (live_count_ == 0) return;
     const LiveSpan& span = live_[argument % live_count_];
-    asan_unpoison(arena_.address_of(span.first), span.pages * kPageBytes);
-    if (span.use.state == SpanState::kStack) heap_.note_written(arena_.address_of(span.first), span.pages * kPageBytes);
-    auto* words = reinterpret_cast<uint64_t*>(arena_.address_of(span.first));
-    for (size_t i = 0; i < span.pages * kPageBytes / sizeof(uint64_t); i += 16) words[i] = ~uint64_t{argument};
+    uintptr_t lo = arena_.address_of(span.first);
+    size_t bytes = span.pages * kPageBytes;
+    if (const uint32_t part = argument / kMaxLive; span.use.state == SpanState::kStack && part % 2 != 0) {
+      lo += part / 2 * kMinStackBytes % bytes;
+      bytes = kMinStackBytes;
+    }
+    asan_unpoison(lo, bytes);
+    if (span.use.state == SpanState::kStack) heap_.note_written(lo, bytes);
+    auto* words = reinterpret_cast<uint64_t*>(lo);
+    for (size_t i = 0; i < bytes / sizeof(uint64_t); i += 16) words[i] = ~uint64_t{argument};
   }
 
   void release_idle() {
@@ -266,6 +327,7 @@ class PageHeapRun final : private WalkVisitor {
   std::array<uint8_t, kPages> owner_{};  // of a page: index of its live span + 1; 0: none
   std::array<bool, kPages> written_{};   // of a page: it may be other than zero since it was mapped or given back
   std::array<LiveSpan, kMaxLive> live_{};
+  std::array<LiveSpan, kMostTogether> leaving_{};
   size_t live_count_ = 0;
   size_t index_ = 0;
   uint32_t limit_ = 0;

@@ -272,6 +272,7 @@ std::optional<ParseError> parse_text(std::string_view text, std::vector<uint8_t>
   return std::nullopt;
 }
 
+// not reached by seeds: prints the table, reads no text
 std::string operation_form(const OperationRow& row) {
   std::string form(row.name);
   for (const Field& field : row.fields) {
@@ -282,6 +283,7 @@ std::string operation_form(const OperationRow& row) {
   return form;
 }
 
+// not reached by seeds: prints the table, reads no text
 std::string operations_help() {
   std::string text;
   for (size_t code = 0; code < kOperations.size(); ++code) {
@@ -291,6 +293,7 @@ std::string operations_help() {
   return text;
 }
 
+// not reached by seeds: prints the table, reads no text
 std::string dictionary() {
   std::string text;
   char line[64];
@@ -305,6 +308,7 @@ std::string dictionary() {
   return text;
 }
 
+// not reached by seeds: what a world means is the machine's matter
 PoolParams world_params(Operation world, bool& concurrent) {
   PoolParams params = kPresets[world.arg(0)].make();
   params.orders = 3 + static_cast<int>(world.arg(1));
@@ -321,6 +325,7 @@ PoolParams world_params(Operation world, bool& concurrent) {
   return params;
 }
 
+// not reached by seeds: what a world means is the machine's matter
 PoolParams default_world(bool& concurrent) {
   return world_params({static_cast<uint8_t>(Op::kWorld), 0}, concurrent);
 }

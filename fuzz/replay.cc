@@ -93,6 +93,7 @@ class Replayer {
     }
   }
 
+  // not reached by seeds: a sound pool violates nothing
   void violate(const char* what, uint64_t left, uint64_t right) {
     ++row_.violations;
     if (result_.violations++ != 0) return;
@@ -107,8 +108,10 @@ class Replayer {
   void claim(Stack stack) {
     const auto above = claimed_.upper_bound(stack.lo);
     if (above != claimed_.end() && above->first < stack.hi)
+      // not reached by seeds: a sound pool violates nothing
       violate("a stack overlaps a live one", stack.hi, above->first);
     if (above != claimed_.begin() && std::prev(above)->second > stack.lo) {
+      // not reached by seeds: a sound pool violates nothing
       violate("a stack overlaps a live one", stack.lo, std::prev(above)->second);
     }
     claimed_[stack.lo] = stack.hi;
@@ -122,6 +125,7 @@ class Replayer {
     result_.taken[event.a].ours += pool_.stats().spans_taken - taken;
     ++result_.allocations;
     ++row_.allocations;
+    // not reached by seeds: a sound pool violates nothing
     if (stack.bytes() != event.a || pool_.locate(stack.lo).state != SpanState::kStack) {
       violate("a stack of the wrong size or place was issued, bytes", stack.bytes(), event.a);
       return;
@@ -190,8 +194,10 @@ class Replayer {
     const PoolStats stats = pool_.stats();  // E is before the idle processors' flush, and so is the real count
     for (int proc = 0; proc < trace_.procs; ++proc) flush_late(proc);
     if (stats.live_stacks != live_.size())
+      // not reached by seeds: a sound pool violates nothing
       violate("live stacks, by the pool and by the trace", stats.live_stacks, live_.size());
     if (stats.live_bytes != live_bytes_)
+      // not reached by seeds: a sound pool violates nothing
       violate("live bytes, by the pool and by the trace", stats.live_bytes, live_bytes_);
     row_.cycle = event.b;
     row_.spans = stats.spans_taken - stats.spans_released;

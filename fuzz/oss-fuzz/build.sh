@@ -28,8 +28,10 @@ cmake -S "$source_dir" -B "$build_dir" -DCMAKE_BUILD_TYPE=None \
   -DSTACKDRAIN_FUZZ_ENGINE=oss-fuzz
 cmake --build "$build_dir" --target fuzzers --parallel "$(nproc)"
 
-# The encoder links what the harnesses link, so any compiler that builds them builds it.
+# The encoder links what the harnesses link, so any compiler that builds them builds it. What a coverage build of it
+# would write beside the sources is nobody's profile.
 encode="$build_dir/fuzz/encode_program"
+export LLVM_PROFILE_FILE=/dev/null
 
 for source in "$fuzz_dir"/*_fuzzer.cc; do
   fuzzer="$(basename "$source" .cc)"
