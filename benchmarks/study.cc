@@ -83,6 +83,7 @@ struct Sweep {
   bool warm_too;     // also with only the stacks' lines flushed; of those that don't drain in the pause
 };
 
+// What is left out for time are the last: the headline's sizes come first.
 std::vector<Sweep> sweeps(Extent extent) {
   if (extent == Extent::kQuick) {
     return {{{16, kKi, 16 * kKi, 64 * kKi, 100 * kKi}, {4096}, Take::kFirst, false, false, true},
@@ -92,10 +93,10 @@ std::vector<Sweep> sweeps(Extent extent) {
   }
   std::vector<Sweep> usual = {{{16, 128, kKi, 16 * kKi, 100 * kKi}, {4096}, Take::kFirst, true, false, true},
                               {{8 * kKi}, {4096}, Take::kEvery, true, false, true},
+                              {{kMi}, {4096}, Take::kFirst, false, false, true},
                               {{8 * kKi}, {2048, 8192, 16384}, Take::kFirst, false, false, false},
                               {{4 * kKi, 64 * kKi}, {2048}, Take::kFirst, true, true, true},
                               {{kKi, 64 * kKi}, {8192, 32768}, Take::kFirst, true, true, false},
-                              {{kMi}, {4096}, Take::kFirst, true, false, true},
                               {{256 * kKi}, {2048, 32768}, Take::kQueueInPause, false, false, false},
                               {{kMi}, {2048, 8192, 32768}, Take::kQueueInPause, false, false, false}};
   if (extent == Extent::kUsual) return usual;
@@ -287,7 +288,8 @@ struct Bench {
 // does not use goes to those that follow.
 class Allowance {
  public:
-  Allowance(double seconds, double work) : end_(now_ns() + static_cast<int64_t>(seconds * 1e9)), left_(work) {}
+  Allowance(double seconds, double work)
+      : begin_(now_ns()), end_(begin_ + static_cast<int64_t>(seconds * 1e9)), left_(work) {}
   // When a case that begins now and does so much of the work is to end, ns of the clock.
   int64_t until(double work) const {
     const int64_t now = now_ns();
@@ -295,6 +297,12 @@ class Allowance {
   }
   void done(double work) { left_ -= work; }
   bool over() const { return now_ns() > end_; }
+  // What was really done, and whether so much more is over in time at that speed.
+  void took(double work) { took_ += work; }
+  bool fits(double work) const {
+    const int64_t now = now_ns();
+    return took_ == 0 || static_cast<double>(now - begin_) * work / took_ < static_cast<double>(end_ - now);
+  }
   void cut() { ++cut_; }
   // A pool has not so many stacks: the case is left out, and the results say so.
   void refuse(const Variant& variant, size_t stacks, const char* study) {
@@ -318,8 +326,10 @@ class Allowance {
   }
 
  private:
+  int64_t begin_;
   int64_t end_;
   double left_;
+  double took_ = 0;
   int cut_ = 0;
   std::vector<std::string> refused_;
   std::vector<std::string> skipped_;
@@ -328,12 +338,6 @@ class Allowance {
 // The cases [begin, end) of a group, in turns.
 void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher& flusher, Allowance& allowance,
                       Progress& progress, json& rows) {
-  if (allowance.over()) {
-    const DrainCase& first = group.cases[begin].drain_case;
-    allowance.skip("drains of " + std::to_string(first.stacks) + " x " + std::to_string(first.bytes) +
-                   (first.random ? "" : " by address") + (first.half ? ", half" : ""));
-    return;
-  }
   double work = 0;
   for (size_t i = begin; i < end; ++i) work += work_of(group.cases[i], group.repetitions);
   const int64_t until = allowance.until(work);
@@ -359,6 +363,7 @@ void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher
   allowance.done(work);
   for (const Bench& bench : benches) {
     const DrainCase& drain_case = bench.one.drain_case;
+    allowance.took(work_of(bench.one, static_cast<int>(bench.cold.size())));
     if (!bench.cold.empty()) rows.push_back(drain_row(drain_case, CacheState::kCold, bench.cold));
     if (!bench.warm.empty()) rows.push_back(drain_row(drain_case, CacheState::kWarm, bench.warm));
     progress.add(work_of(bench.one, group.repetitions), "drain of " + std::to_string(drain_case.stacks) + " x " +
@@ -367,7 +372,21 @@ void measure_together(const Group& group, size_t begin, size_t end, CacheFlusher
   }
 }
 
+double work_of(const Group& group, int repetitions) {
+  double work = 0;
+  for (const GroupCase& one : group.cases) work += work_of(one, repetitions);
+  return work;
+}
+
+// All of a group or nothing: what stands alone in a table compares with nothing.
 void measure_group(const Group& group, CacheFlusher& flusher, Allowance& allowance, Progress& progress, json& rows) {
+  if (!allowance.fits(work_of(group, std::min(kLeastRepetitions, group.repetitions)))) {
+    const DrainCase& first = group.cases.front().drain_case;
+    allowance.done(work_of(group, group.repetitions));
+    allowance.skip("drains of " + std::to_string(first.stacks) + " x " + std::to_string(first.bytes) +
+                   (first.random ? "" : " by address") + (first.half ? ", half" : ""));
+    return;
+  }
   size_t begin = 0;
   while (begin < group.cases.size() && !interrupted) {
     size_t end = begin;
@@ -440,8 +459,8 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent 
                                {16 * kKi, 8192, 1, 1, 5},
                                {256 * kKi, 8192, 1, 1, 6, Take::kEvery, kAfterRestartNs},
                                {100 * kKi, 8192, 1, 1, 5},
-                               {kMi, 4096, 1, 1, 2, Take::kFirst},
-                               {100 * kKi, 8192, 4, 2, 3, Take::kFirst}};
+                               {100 * kKi, 8192, 4, 2, 3, Take::kFirst},
+                               {kMi, 4096, 1, 1, 2, Take::kFirst}};
   if (extent == Extent::kQuick) {
     shapes = {
         {kKi, 8192, 1, 1, 3}, {100 * kKi, 8192, 1, 1, 3}, {256 * kKi, 8192, 1, 1, 3, Take::kFirst, kAfterRestartNs}};
@@ -497,8 +516,12 @@ json pairs_of(const std::vector<std::pair<double, double>>& pairs) {
   return told;
 }
 
+double work_of(const PauseCase& pause_case, size_t cycles) {
+  return 500000.0 * static_cast<double>(cycles) +
+         6.0 * static_cast<double>(pause_case.stacks) * static_cast<double>(cycles + 1);
+}
 double work_of(const PauseCase& pause_case) {
-  return 500000.0 * pause_case.cycles + 6.0 * static_cast<double>(pause_case.stacks) * (pause_case.cycles + 1);
+  return work_of(pause_case, static_cast<size_t>(pause_case.cycles));
 }
 
 json pause_row(const PauseCase& pause_case, const PauseResult& result) {
@@ -819,12 +842,28 @@ double stolen_ticks() {
   return file ? ticks[7] : -1;
 }
 
+bool side_by_side(const PauseCase& a, const PauseCase& b) {
+  return a.stacks == b.stacks && a.bytes == b.bytes && a.mutators == b.mutators && a.watched_spans == b.watched_spans;
+}
+
+// Of the case that begins here and those of its shape that follow, with the fewest cycles that are of use.
+double least_work_of_shape(const std::vector<PauseCase>& cases, size_t first) {
+  double work = 0;
+  for (size_t i = first; i < cases.size() && side_by_side(cases[i], cases[first]); ++i)
+    work += work_of(cases[i], static_cast<size_t>(std::min(cases[i].least_cycles, cases[i].cycles)));
+  return work;
+}
+
 void measure_pauses(std::vector<PauseCase>& cases, Allowance& allowance, Progress& progress, json& results) {
   Histogram hiccup;
   double hiccup_seconds = 0;
-  for (PauseCase& pause_case : cases) {
-    if (interrupted) break;
-    if (allowance.over()) {
+  // A shape is measured of all policies or of none: what stands alone in a table compares with nothing.
+  bool in_time = true;
+  for (size_t i = 0; i < cases.size() && !interrupted; ++i) {
+    PauseCase& pause_case = cases[i];
+    if (i == 0 || !side_by_side(cases[i - 1], pause_case)) in_time = allowance.fits(least_work_of_shape(cases, i));
+    if (!in_time) {
+      allowance.done(work_of(pause_case));
       allowance.skip("pause with " + std::to_string(pause_case.stacks) + " stacks, " + label(pause_case.variant));
       continue;
     }
@@ -838,6 +877,7 @@ void measure_pauses(std::vector<PauseCase>& cases, Allowance& allowance, Progres
       allowance.refuse(pause_case.variant, pause_case.stacks, "pauses");
       continue;
     }
+    allowance.took(work_of(pause_case, result.splits.size()));
     if (result.splits.size() < static_cast<size_t>(pause_case.cycles)) allowance.cut();
     progress.add(work_of(pause_case),
                  "pause with " + std::to_string(pause_case.stacks) + " stacks " + label(pause_case.variant));
@@ -903,9 +943,7 @@ int run() {
                   {"halved", json::array()},        {"pinned", json::array()},
                   {"processors", json::array()},    {"touched", measure_touched(variants)}};
   double drain_work = 0;
-  for (const Group& group : groups) {
-    for (const GroupCase& one : group.cases) drain_work += work_of(one, group.repetitions);
-  }
+  for (const Group& group : groups) drain_work += work_of(group, group.repetitions);
   double pause_work = 0;
   for (const PauseCase& pause_case : pauses) pause_work += work_of(pause_case);
   // Small ones first: if time runs short it is the largest that are left out.
