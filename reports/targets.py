@@ -129,9 +129,10 @@ def _go_target(results):
     return Html(head + tables.table(headers, body, texts=2) + tables.paragraph(
         f"Against one processor, {met} of {len(inside)} medians of the cold drain lie inside real Go's range, and {between} of its "
         "medians lie between ours with caches as left and cold, or inside our spread. The program: n goroutines start on 2 KiB, grow "
-        "by calls, return and block, and one collection halves them, seven times, the first included; nothing is shuffled. So the "
-        "queue has the order in which the runtime meets its goroutines, which is partly that of addresses; the drain study above "
-        "shuffles it, and costs more. What differs: our mark reads a few lines a goroutine where Go's unwinds frames by tables "
+        "by calls, return and block, and one collection halves them, seven times, the first included. They run in the order in which "
+        "the scheduler of that time takes them from its queues, one in 61 out of turn, and the mark meets them in the order in which "
+        "they were made: so the drain goes by address in the first cycle, and less so in each that follows, as real Go's does; the "
+        "drain study above shuffles all, and costs more. What differs: our mark reads a few lines a goroutine where Go's unwinds frames by tables "
         f"({_go_mark(results)}) and so leaves less in the caches; cold is the other end. Go's figures are of another day, on a "
         f"machine of this kind. {tables.range_kind(estimates)}", "note"))
 

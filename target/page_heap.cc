@@ -160,7 +160,7 @@ void PageHeap::split(Span* span, uint32_t pages) {
   rest->slot_bytes = 0;
   rest->capacity = rest->out = rest->given_units = 0;
   rest->free_list = 0;
-  rest->limit = 0;
+  rest->limit = idle_clock_ == nullptr ? 0 : span->limit;
   span->set_range(span->first(), pages);
   rest->publish(SpanState::kFree);
   set_map(rest->first(), rest);
@@ -254,6 +254,7 @@ void PageHeap::merge_and_list(Span* span) {
     if (right != arena_.spans() && right->current() == SpanState::kFree) absorb(right);
   }
   span->set_range(first, pages);
+  if (idle_clock_ != nullptr) span->limit = static_cast<uintptr_t>(idle_clock_());
   span->publish(SpanState::kFree);
   set_map(first, span);
   set_map(first + pages - 1, span);
@@ -350,13 +351,13 @@ bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {
 #endif
 }
 
-uint64_t PageHeap::release_idle() {
+uint64_t PageHeap::release_idle(int64_t before) {
   MutexLock lock(mutex_);
   ++accounts_.locks_taken;
   uint64_t bytes = 0;
   for (SpanLinks& list : free_) {
     for (Span* span = list.front(); span != nullptr; span = span->next) {
-      if (span->released) continue;
+      if (span->released || static_cast<int64_t>(span->limit) >= before) continue;
       const uint64_t size = bytes_of(span->page_count());
       // not reached by programs: the system refuses
       if (!give_back_memory(span->first(), span->page_count())) continue;

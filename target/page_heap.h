@@ -80,8 +80,11 @@ class PageHeap {
   // bytes must be two pages at least. Thread-safe; who reads the upper half's span without a lock finds it all the
   // time.
   void free_lower_half(Span* span) SD_EXCLUDES(mutex_);
-  // Gives all idle memory back to the system; the bytes newly released. Thread-safe.
-  uint64_t release_idle() SD_EXCLUDES(mutex_);
+  // Gives idle memory back to the system, all of it or what is Free since before that time of the idle clock; the bytes
+  // newly released. Thread-safe.
+  uint64_t release_idle(int64_t before = INT64_MAX) SD_EXCLUDES(mutex_);
+  // What spans that become Free from now on are stamped with (PoolParams::idle_clock). World stopped.
+  void stamp_idle(int64_t (*clock)()) { idle_clock_ = clock; }
 
   // The descriptor that a page maps to, if its range covers the address; else nullptr. Lock-free.
   Span* span_of(uintptr_t address) const {
@@ -173,6 +176,7 @@ class PageHeap {
   // heap, under this lock, has handed them on under another.
   std::atomic<uint32_t> mapped_pages_{0};
   mutable HeapAccounts accounts_ SD_GUARDED_BY(mutex_);
+  int64_t (*idle_clock_)() = nullptr;  // written with the world stopped
 };
 
 inline void PageHeap::clear_metadata(Span& span) {

@@ -419,6 +419,30 @@ TEST_F(PageHeapTest, ASpanThatMergesWithReleasedOnesIsNotReleased) {
   expect_healthy();
 }
 
+// What Go's scavenger asks: what has been idle for long?
+TEST_F(PageHeapTest, WhatIsIdleSinceLaterIsNotReleased) {
+  static int64_t now = 100;
+  heap_.stamp_idle(+[] { return now; });
+  Span* const early = heap_.allocate(4, kHeapUse);
+  Span* const between = heap_.allocate(2, kHeapUse);
+  Span* const late = heap_.allocate(6, kHeapUse);
+  Span* const behind = heap_.allocate(20, kHeapUse);
+  heap_.free(early);
+  now = 200;
+  heap_.free(late);
+  EXPECT_EQ(heap_.release_idle(100), 0u);
+  EXPECT_EQ(heap_.release_idle(200), 4 * kPageBytes);
+  EXPECT_EQ(heap_.release_idle(201), 6 * kPageBytes);
+  now = 300;
+  heap_.free(between);
+  EXPECT_EQ(heap_.release_idle(300), 0u) << "what it merged with is idle since then, as a whole";
+  EXPECT_EQ(heap_.release_idle(301), 12 * kPageBytes);
+  Span* const again = heap_.allocate(3, kHeapUse);
+  EXPECT_EQ(again->limit, base(again) + 3 * kPageBytes) << "in use it is the end of the last slot again";
+  heap_.free(behind);
+  heap_.stamp_idle(nullptr);
+}
+
 TEST_F(PageHeapTest, FreeMemoryIsPoisonedAndHeapMemoryIsNot) {
   Span* const span = heap_.allocate(2, kHeapUse);
   const uintptr_t at = base(span);

@@ -35,6 +35,9 @@ struct PoolParams {
   // after-restart: how long a drain step keeps the lock, and the batch in stacks (>= 1).
   DrainHold drain_hold = DrainHold::kBatch;
   uint32_t drain_batch = 64;
+  // Nanoseconds of some clock; read once for each span that becomes Free in a PageHeap, which then remembers it, as
+  // Go's scavenger wanted it until 1.13 (MHeap_FreeSpanLocked: unusedsince). nullptr: nobody wants to know.
+  int64_t (*idle_clock)() = nullptr;
 
   bool operator==(const PoolParams&) const = default;
 };

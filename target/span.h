@@ -24,7 +24,7 @@ struct alignas(64) Span : SpanWords<StdAtomics> {
   Span* next = nullptr;  // on the list named by `list`
   Span* prev = nullptr;
   uintptr_t free_list = 0;  // first free slot; links lie in the slots' first words
-  uintptr_t limit = 0;      // end of the last slot
+  uintptr_t limit = 0;      // end of the last slot; of a Free span idle_since, where PoolParams::idle_clock is given
   uint32_t slot_bytes = 0;
   uint16_t capacity = 0;
   uint16_t out = 0;          // slots that are not free

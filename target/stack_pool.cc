@@ -19,6 +19,7 @@ size_t reserve_class(uint32_t pages) {
 void ReferencePool::reset(const PoolParams& params) {
   reset_caches(params);
   heap_.reset(params.arena_pages, params.grow_chunk_bytes);
+  heap_.stamp_idle(params.idle_clock);
   for (Order& order : orders_) order.partial.clear();
   {
     MutexLock lock(reserve_mutex_);
