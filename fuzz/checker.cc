@@ -198,7 +198,7 @@ bool Checker::check_accounts() {
   return true;
 }
 
-bool Checker::check_goroutine(uint32_t g) {
+bool Checker::check_goroutine(uint32_t g, Frames frames) {
   const ModelGoroutine& expected = watched_.model->goroutines[g];
   const Goroutine& goroutine = watched_.goroutines[g];
   if (failed_) return false;
@@ -223,14 +223,15 @@ bool Checker::check_goroutine(uint32_t g) {
                   offset(stack.lo), stack.bytes(), name_of(at.state), at.base == 0 ? 0 : offset(at.base), at.pages);
   }
   if (!expected.alive()) return check_roots(expected, goroutine);
+  const StackPattern pattern(g, expected.generation);
   for (int word = 0; word < 2; ++word) {
     const uintptr_t address = stack.lo + static_cast<uintptr_t>(word) * sizeof(uint64_t);
-    if (peek(address) != stack_canary(g, expected.generation, word)) {
+    if (peek(address) != pattern.canary(word)) {
       return report(Invariant::kG1, "g%u's canary word %d at +0x%" PRIxPTR " is 0x%" PRIx64, g, word, offset(address),
                     peek(address));
     }
   }
-  return check_roots(expected, goroutine) && check_frames(expected, goroutine);
+  return check_roots(expected, goroutine) && check_frames(expected, goroutine, frames);
 }
 
 bool Checker::check_roots(const ModelGoroutine& expected, const Goroutine& goroutine) {
@@ -254,15 +255,17 @@ bool Checker::check_roots(const ModelGoroutine& expected, const Goroutine& gorou
   return true;
 }
 
-bool Checker::check_frames(const ModelGoroutine& expected, const Goroutine& goroutine) {
+bool Checker::check_frames(const ModelGoroutine& expected, const Goroutine& goroutine, Frames frames) {
   if (goroutine.used() != expected.used) {
     return report(Invariant::kD2, "g%u uses %zu bytes, the program says %u", goroutine.id(), goroutine.used(),
                   expected.used);
   }
   uint32_t high = expected.used;
-  for (size_t frame = expected.frames; frame-- > 0;) {
+  const size_t last = frames == Frames::kAll ? 0 : expected.frames - 1;
+  for (size_t frame = expected.frames; frame-- > last;) {
     high -= expected.frame_bytes[frame];
     if (!check_frame(expected, goroutine.id(), frame, high)) return false;
+    if (frames != Frames::kWords && !check_frame_pattern(expected, goroutine.id(), frame, high)) return false;
   }
   const uintptr_t youngest = expected.stack.hi - expected.distance_of(FrameWord::kLink);
   if (goroutine.youngest_link() == youngest) return true;
@@ -286,9 +289,14 @@ bool Checker::check_frame(const ModelGoroutine& expected, uint32_t id, size_t fr
       differs(FrameWord::kValue, expected.values[frame], "value") || differs(FrameWord::kSelectDone, 0, "selectdone")) {
     return false;
   }
-  const uintptr_t low = hi - high - expected.frame_bytes[frame];
-  for (uintptr_t line = low; line < link; line += kLine) {
-    const uint64_t wanted = stack_pattern(id, expected.generation, hi - line);
+  return true;
+}
+
+bool Checker::check_frame_pattern(const ModelGoroutine& expected, uint32_t id, size_t frame, uint32_t high) {
+  const uintptr_t hi = expected.stack.hi;
+  const StackPattern pattern(id, expected.generation);
+  for (uintptr_t line = hi - high - expected.frame_bytes[frame]; line < hi - high; line += kLine) {
+    const uint64_t wanted = pattern.at(hi - line);
     if (peek(line) == wanted) continue;
     return report(Invariant::kD2, "g%u, frame %zu: pattern at +0x%" PRIxPTR " is 0x%" PRIx64 ", not 0x%" PRIx64, id,
                   frame, offset(line), peek(line), wanted);
@@ -302,6 +310,7 @@ void Checker::begin_walk() {
   span_count_ = 0;
   deferred_seen_ = 0;
   walk_size_ = 0;
+  claimed_in_ = {};
   for (int proc = 0; proc < watched_.pool->params().procs; ++proc) cache_bytes_[static_cast<size_t>(proc)] = {};
   const auto& deferred = watched_.model->deferred;
   for (size_t i = 0; i < deferred.count; ++i) expected_deferred_.add(unit_of(deferred.items[i].stack.lo));
@@ -309,6 +318,7 @@ void Checker::begin_walk() {
 
 bool Checker::check_walk() {
   if (failed_) return false;
+  stats_ = watched_.pool->stats();
   if (!(watched_.claims.tells_places ? check_places() : check_disjoint())) return false;
   for (uint32_t g = 0; g < kGoroutines; ++g) {
     if (!check_goroutine(g)) return false;
@@ -383,7 +393,9 @@ void Checker::slot(const SlotView& view) {
 
 // Says that a stack is somewhere; it must be nowhere else, and inside one Stack span.
 bool Checker::claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc) {
-  const Location at = watched_.pool->locate(lo);
+  // Nothing changes during a walk, and many stacks lie in one span.
+  if (lo - claimed_in_.base >= uintptr_t{claimed_in_.pages} << kPageShift) claimed_in_ = watched_.pool->locate(lo);
+  const Location& at = claimed_in_;
   const uintptr_t end = at.base + (uintptr_t{at.pages} << kPageShift);
   if (at.state != SpanState::kStack || bytes > end - lo) {  // a damaged size may be anything
     return report(place == SlotPlace::kDeferred ? Invariant::kC2 : Invariant::kB1,
@@ -392,11 +404,11 @@ bool Checker::claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc) {
   }
   const size_t first = unit_of(lo);
   const size_t units = bytes / kMinStackBytes;
-  if (const size_t taken = claimed_.first_of(first, units); taken < first + units) {
+  if (!claimed_.add_new(first, units)) {
+    const size_t taken = claimed_.first_of(first, units);
     return report(Invariant::kB1, "the stack at +0x%" PRIxPTR " (%zu bytes, p%d) is both %s and %s", offset(lo), bytes,
                   proc, name_of(place_of(taken)), name_of(place));
   }
-  claimed_.add(first, units);
   starts_.add(first);
   if (place == SlotPlace::kPoolFree) pool_free_.add(first);
   place_[first] = place;
@@ -528,7 +540,6 @@ bool Checker::check_reserve() {
 // C7: what is held back, to the byte: by the program where stacks are deferred, else empty spans and unused large
 // stacks. A policy whose free slots wait by themselves holds more than that, but nothing that lives or is cached.
 bool Checker::check_held_bytes() {
-  const PoolStats stats = watched_.pool->stats();
   const PolicyClaims& claims = watched_.claims;
   uint64_t held = 0;
   if (claims.defers_shrunk) {
@@ -540,16 +551,16 @@ bool Checker::check_held_bytes() {
       if (view.state == SpanState::kStack && view.out == 0) held += uint64_t{view.pages} << kPageShift;
     }
   }
-  const uint64_t most = stats.stack_bytes - stats.live_bytes - stats.cached_bytes;
-  if (claims.by_address && !claims.defers_shrunk ? stats.held_bytes <= most : stats.held_bytes == held) return true;
+  const uint64_t most = stats_.stack_bytes - stats_.live_bytes - stats_.cached_bytes;
+  if (claims.by_address && !claims.defers_shrunk ? stats_.held_bytes <= most : stats_.held_bytes == held) return true;
   return report(Invariant::kC7, "%" PRIu64 " bytes are said to be held back, %" PRIu64 " are, of at most %" PRIu64,
-                stats.held_bytes, held, most);
+                stats_.held_bytes, held, most);
 }
 
 // B4: refill and release land where they say.
 bool Checker::check_caches() {
   const Demand& demand = watched_.model->demand;
-  const uint64_t cached = watched_.pool->stats().cached_bytes;
+  const uint64_t cached = stats_.cached_bytes;
   if (!demand.knows_caches() || cached == demand.cached_bytes()) return true;
   return report(Invariant::kB4, "the caches hold %" PRIu64 " bytes, by their rule it is %" PRIu64, cached,
                 demand.cached_bytes());
@@ -558,7 +569,7 @@ bool Checker::check_caches() {
 // E7, of all the time so far.
 bool Checker::check_peak() {
   const Demand& demand = watched_.model->demand;
-  const uint64_t peak = watched_.pool->stats().peak_stack_bytes;
+  const uint64_t peak = stats_.peak_stack_bytes;
   if (!demand.knows_peak() || peak <= demand.most_bytes()) return true;
   return report(Invariant::kE7,
                 "%" PRIu64
@@ -641,7 +652,7 @@ bool Checker::check_totals() {
     return report(Invariant::kE5, "the %s span at +0x%" PRIxPTR " counts as given back to the system",
                   name_of(spans_[i].state), offset(spans_[i].base));
   }
-  const PoolStats stats = watched_.pool->stats();
+  const PoolStats& stats = stats_;
   if (stats.released_bytes != released) {
     return report(Invariant::kE5, "accounts: %" PRIu64 " bytes given back to the system; spans: %" PRIu64,
                   stats.released_bytes, released);
@@ -662,9 +673,10 @@ bool Checker::check_totals() {
 
 // D8: what was left behind is as it was, link words aside.
 bool Checker::check_old_memory(const ModelRetired& retired) {
+  const StackPattern pattern(retired.goroutine, retired.life);
   for (uintptr_t line = retired.stack.hi - retired.used; line < retired.stack.hi; line += kLine) {
     if (line < retired.stack.lo + kLinkBytes) continue;
-    const uint64_t wanted = stack_pattern(retired.goroutine, retired.life, retired.stack.hi - line);
+    const uint64_t wanted = pattern.at(retired.stack.hi - line);
     if (peek(line) == wanted) continue;
     return report(Invariant::kD8, "the deferred stack of g%u changed at +0x%" PRIxPTR ": 0x%" PRIx64 ", not 0x%" PRIx64,
                   retired.goroutine, offset(line), peek(line), wanted);
@@ -751,15 +763,18 @@ bool Checker::settle_drained(Model& model, size_t freed) {
   return report(Invariant::kC3, "the drain says it freed %zu stacks, but %zu left the deferred set", freed, gone);
 }
 
-bool Checker::check_quiescent(bool nothing_left) {
+bool Checker::check_nothing_held() {
   if (failed_) return false;
   const PoolStats stats = watched_.pool->stats();
-  if (stats.held_stacks != 0 || stats.held_bytes != 0 || watched_.model->deferred.count != 0) {
-    return report(Invariant::kC3,
-                  "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
-                  stats.held_stacks, stats.held_bytes, watched_.model->deferred.count);
-  }
-  if (!check_walk() || !check_peak()) return false;
+  if (stats.held_stacks == 0 && stats.held_bytes == 0 && watched_.model->deferred.count == 0) return true;
+  return report(Invariant::kC3,
+                "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
+                stats.held_stacks, stats.held_bytes, watched_.model->deferred.count);
+}
+
+bool Checker::check_quiescent(bool nothing_left) {
+  if (!check_nothing_held() || !check_walk() || !check_peak()) return false;
+  const PoolStats& stats = stats_;
   for (size_t i = 0; i < span_count_; ++i) {
     if (spans_[i].state == SpanState::kStack && spans_[i].out == 0) {
       return report(Invariant::kC4, "the span at +0x%" PRIxPTR " is empty after the drain", offset(spans_[i].base));

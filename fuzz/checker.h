@@ -41,11 +41,16 @@ class Checker final : private WalkVisitor {
 
   // O(1) checks. `nested`: inside another operation, whose own effect on the accounts is not yet in the model.
   bool check_step(bool nested);
+  // How much of a goroutine's frames is looked at. An operation that does not move a stack writes to its youngest frame
+  // at most; the walk looks at all.
+  enum class Frames : uint8_t { kWords, kYoungest, kAll };  // the youngest one's words; and its pattern; all of all
   // One goroutine's stack, frames and records, word by word (D1, D2, D4, B2, G1).
-  bool check_goroutine(uint32_t goroutine);
+  bool check_goroutine(uint32_t goroutine, Frames frames = Frames::kAll);
   // The full walk; all goroutines too.
   bool check_walk();
-  // After everything deferred is freed: C3, C4, and with `nothing_left` E6.
+  // Everything deferred is freed: nothing is held back (C3).
+  bool check_nothing_held();
+  // ... and the full walk: C4, and with `nothing_left` E6.
   bool check_quiescent(bool nothing_left);
   // After a drain step that freed `freed` stacks: takes those that are deferred no more out of the model (C3, C8).
   bool settle_drained(Model& model, size_t freed);
@@ -111,8 +116,9 @@ class Checker final : private WalkVisitor {
   bool check_two_graces(ModelRetired& retired);
   bool check_accounts();
   bool check_roots(const ModelGoroutine& expected, const Goroutine& goroutine);
-  bool check_frames(const ModelGoroutine& expected, const Goroutine& goroutine);
+  bool check_frames(const ModelGoroutine& expected, const Goroutine& goroutine, Frames frames);
   bool check_frame(const ModelGoroutine& expected, uint32_t id, size_t frame, uint32_t high);
+  bool check_frame_pattern(const ModelGoroutine& expected, uint32_t id, size_t frame, uint32_t high);
   bool check_span_view(const SpanView& view);
   bool check_stack_span(const SpanView& view);
   bool check_old_memory(const ModelRetired& retired);
@@ -160,6 +166,7 @@ class Checker final : private WalkVisitor {
   std::array<Location, kMaxSpans> snapshot_;  // Stack spans at gc-begin
   // Of the walk under way: units that are somewhere, the first unit of each stack, of each that is free in the pool,
   // and of each that the model says is deferred.
+  Location claimed_in_;  // the span that the last stack lay in
   Units claimed_;
   Units starts_;
   Units pool_free_;
@@ -170,6 +177,7 @@ class Checker final : private WalkVisitor {
   std::array<std::array<size_t, kMaxOrders>, kMaxProcs> cache_bytes_{};
   size_t walk_size_ = 0;
   size_t deferred_seen_ = 0;
+  PoolStats stats_;  // when the walk began
 };
 
 }  // namespace stackdrain

@@ -115,6 +115,27 @@ TEST_F(CheckerTest, D7BoundsThatNobodyChanged) {
   EXPECT_EQ((checker_.check_goroutine(1), reported()), "D7");
 }
 
+// What an operation can't have written to is left to the walk.
+TEST_F(CheckerTest, D2AWordOfAnOlderFrameIsTheWalks) {
+  using Frames = Checker::Frames;
+  make({});
+  ASSERT_TRUE(goroutines_[0].call(*pool_, 0, 2 * kFrameUnit, false));
+  ModelGoroutine& expected = model_.goroutines[0];
+  expected.frame_bytes[expected.frames++] = 2 * kFrameUnit;
+  expected.used += 2 * kFrameUnit;
+  uint64_t& line = *reinterpret_cast<uint64_t*>(goroutines_[0].sp());
+  uint64_t& oldest = *reinterpret_cast<uint64_t*>(goroutines_[0].stack().hi - kFrameUnit);
+  ++oldest;
+  EXPECT_TRUE(checker_.check_goroutine(0, Frames::kYoungest));
+  ++line;
+  EXPECT_TRUE(checker_.check_goroutine(0, Frames::kWords));
+  EXPECT_FALSE(checker_.check_goroutine(0, Frames::kYoungest));
+  EXPECT_EQ(reported(), "D2");
+  --line;
+  checker_.reset({pool_.get(), collector_.get(), goroutines_, &model_, find_policy("serial")->claims});
+  EXPECT_EQ(walked(), "D2");
+}
+
 TEST_F(CheckerTest, D8ADeferredStackThatChanged) {
   make({});
   collector_->begin({1, false});

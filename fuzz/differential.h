@@ -38,6 +38,7 @@ class Differential {
  private:
   struct Answers final : MachineObserver {
     void operation(size_t index, Operation operation, bool nested, const Outcome& outcome) override;
+    bool wants_digests() const override { return true; }
     bool wants_story() const override { return false; }
     std::array<const char*, kMaxOperations> no_op{};
     size_t comparable = kNever;           // index of the first operation that may differ from here on

@@ -47,6 +47,8 @@ struct Outcome {
 class MachineObserver {
  public:
   virtual void operation(size_t index, Operation operation, bool nested, const Outcome& outcome) = 0;
+  // True: the verdict has digests of what every goroutine was at rest.
+  virtual bool wants_digests() const { return false; }
   // False: no story is formatted.
   virtual bool wants_story() const { return true; }
   // An operation that is not over yet has come to a yield point; before what runs inside it.
@@ -82,7 +84,8 @@ struct Verdict {
   // kNever: none did. Policies hold back different amounts, so they may differ from here on.
   size_t starved_at = kNever;
   // Of each goroutine when all is at rest at the program's end, before everything is killed: status, generation, stack
-  // size, frames, contents and records; addresses as distances from hi (G2). Not set if the program was violated.
+  // size, frames, contents and records; addresses as distances from hi (G2). Only for an observer who wants them, and
+  // not if the program was violated.
   std::array<uint64_t, kGoroutines> digests{};
 };
 
@@ -191,6 +194,10 @@ class Machine final : private YieldHook {
   const char* mutator_refusal(uint32_t goroutine) const;
   const char* marker_refusal(uint32_t marker) const;
   Goroutine& goroutine(uint32_t g) { return goroutines_[g]; }
+  // After an operation on it: what that may have written to; where each operation is followed by a walk, all.
+  bool check_touched(uint32_t g, Checker::Frames frames = Checker::Frames::kWords) {
+    return checker_.check_goroutine(g, watch_ == Watch::kEverything ? Checker::Frames::kAll : frames);
+  }
   ModelGoroutine& expected(uint32_t g) { return model_.goroutines[g]; }
 
   const char* do_spawn(Operation operation);

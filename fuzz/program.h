@@ -199,6 +199,29 @@ static_assert(
     }(),
     "every operation's fields cover exactly the ten argument bits");
 
+// The table as it is looked up for each operation of a run, by its code; a reserved one is a nop.
+struct FieldPlaces {
+  std::array<uint8_t, kMaxFields> shift{};
+  std::array<uint16_t, kMaxFields> mask{};
+  uint8_t goroutine = kMaxFields;  // which field names one; kMaxFields: none
+};
+inline constexpr auto kFieldPlaces = [] {
+  std::array<FieldPlaces, kCodes> places{};
+  for (size_t code = 0; code < kCodes; ++code) {
+    const OperationRow& row = kOperations[code < kOperations.size() ? code : 0];
+    int shift = 0;
+    for (size_t i = 0; i < kMaxFields; ++i) {
+      places[code].shift[i] = static_cast<uint8_t>(shift);
+      places[code].mask[i] = static_cast<uint16_t>((1u << row.fields[i].bits) - 1);
+      shift += row.fields[i].bits;
+      if (row.fields[i].kind == FieldKind::kGoroutine && places[code].goroutine == kMaxFields) {
+        places[code].goroutine = static_cast<uint8_t>(i);
+      }
+    }
+  }
+  return places;
+}();
+
 // One decoded operation.
 struct Operation {
   uint8_t code = 0;
@@ -208,19 +231,14 @@ struct Operation {
   constexpr Op op() const { return reserved() ? Op::kNop : static_cast<Op>(code); }
   // The raw value of field `index`.
   constexpr uint32_t arg(size_t index) const {
-    const std::array<Field, kMaxFields>& fields = kOperations[static_cast<size_t>(op())].fields;
-    int shift = 0;
-    for (size_t i = 0; i < index; ++i) shift += fields[i].bits;
-    return (static_cast<uint32_t>(bits) >> shift) & ((1u << fields[index].bits) - 1);
+    const FieldPlaces& places = kFieldPlaces[code];
+    return static_cast<uint32_t>(bits) >> places.shift[index] & places.mask[index];
   }
   // The goroutine it names, if it names one.
   constexpr std::optional<uint32_t> goroutine() const {
-    if (reserved()) return std::nullopt;
-    const std::array<Field, kMaxFields>& fields = kOperations[code].fields;
-    for (size_t i = 0; i < fields.size(); ++i) {
-      if (fields[i].kind == FieldKind::kGoroutine) return arg(i);
-    }
-    return std::nullopt;
+    const size_t field = kFieldPlaces[code].goroutine;
+    if (field == kMaxFields) return std::nullopt;
+    return arg(field);
   }
 };
 

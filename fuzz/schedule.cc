@@ -241,7 +241,7 @@ const ScheduleVerdict& Scheduler::run(const ScheduleInput& input, const PolicyRo
 #if STACKDRAIN_YIELDS
   yield_hook = this;
   lock_hook = this;
-  access_hook = this;
+  watch_accesses(this);
 #endif
   next_segment();
   current_ = choose(false);
@@ -251,7 +251,7 @@ const ScheduleVerdict& Scheduler::run(const ScheduleInput& input, const PolicyRo
 #if STACKDRAIN_YIELDS
   yield_hook = nullptr;
   lock_hook = nullptr;
-  access_hook = nullptr;
+  watch_accesses(nullptr);
 #endif
   running_ = false;
   verdict_.violated = checker_.failed();

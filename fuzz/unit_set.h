@@ -23,6 +23,18 @@ class UnitSet {
       return true;
     });
   }
+  // The same, if none of the range is in the set; else nothing, and false.
+  bool add_new(size_t first, size_t count) {
+    if (first % kBits + count > kBits || count == 0) {
+      if (first_of(first, count) != first + count) return false;
+      add(first, count);
+      return true;
+    }
+    const uint64_t mask = ~uint64_t{0} >> (kBits - count) << first % kBits;
+    if ((words_[first / kBits] & mask) != 0) return false;
+    words_[first / kBits] |= mask;
+    return true;
+  }
   void remove(size_t first, size_t count) {
     each_word(first, count, [this](size_t word, uint64_t mask) {
       words_[word] &= ~mask;

@@ -39,6 +39,19 @@ TEST(UnitSet, AnEmptyRangeHasNothing) {
   EXPECT_EQ(set.first_not_of(128, 0), 128U);
 }
 
+TEST(UnitSet, TakesInARangeThatIsNewOrNothing) {
+  UnitSet<256> set;
+  EXPECT_TRUE(set.add_new(60, 4));    // up to the end of a word
+  EXPECT_TRUE(set.add_new(100, 64));  // over two
+  EXPECT_TRUE(set.add_new(192, 64));  // all of one
+  EXPECT_FALSE(set.add_new(50, 11));
+  EXPECT_FALSE(set.add_new(163, 8));
+  EXPECT_FALSE(set.add_new(64, 100));
+  EXPECT_TRUE(set.add_new(64, 36));
+  EXPECT_TRUE(set.add_new(7, 0));
+  EXPECT_EQ(set.count(0, 256), 4U + 64U + 64U + 36U);
+}
+
 TEST(UnitSet, ForgetsWhatItIsTold) {
   UnitSet<256> set;
   set.add(0, 100);

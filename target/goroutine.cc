@@ -16,20 +16,7 @@ uint64_t& word(uintptr_t address) {
   return *reinterpret_cast<uint64_t*>(address);
 }
 
-uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15u;
-  return x ^ (x >> 29);
-}
-
 }  // namespace
-
-uint64_t stack_pattern(uint32_t id, uint32_t generation, size_t distance) {
-  return mix((uint64_t{id} << 56) ^ (uint64_t{generation} << 32) ^ distance) | 1;  // odd: never a pointer of ours
-}
-
-uint64_t stack_canary(uint32_t id, uint32_t generation, int which) {
-  return stack_pattern(id, generation, ~size_t{0} - static_cast<size_t>(which));
-}
 
 void Goroutine::reset(uint32_t id) {
   stack_ = {};
@@ -48,8 +35,9 @@ void Goroutine::clear_roots() {
 }
 
 void Goroutine::write_canary() const {
-  word(stack_.lo) = stack_canary(id_, generation_, 0);
-  word(stack_.lo + sizeof(uint64_t)) = stack_canary(id_, generation_, 1);
+  const StackPattern pattern(id_, generation_);
+  word(stack_.lo) = pattern.canary(0);
+  word(stack_.lo + sizeof(uint64_t)) = pattern.canary(1);
 }
 
 // Tells the pool, once for each smallest stack's worth of it, how far down the stack is written to.
@@ -66,9 +54,8 @@ void Goroutine::push_frame(size_t bytes) {
   shared_write(stack_);
   const uintptr_t link = sp_ - sizeof(uint64_t);
   const uintptr_t low = sp_ - bytes;
-  for (uintptr_t line = low; line < sp_; line += kLine) {
-    word(line) = stack_pattern(id_, generation_, stack_.hi - line);
-  }
+  const StackPattern pattern(id_, generation_);
+  for (uintptr_t line = low; line < sp_; line += kLine) word(line) = pattern.at(stack_.hi - line);
   word(link) = frame_;
   word(word_at(link, FrameWord::kSize)) = bytes;
   word(word_at(link, FrameWord::kSlot)) = frame_ != 0 ? frame_ : link;
@@ -313,9 +300,10 @@ bool Goroutine::send(uint64_t value) {
   return elem != 0;
 }
 
+// not reached by programs: who compares policies asks
 uint64_t Goroutine::digest() const {
-  uint64_t hash = mix(id_ + 1);
-  const auto add = [&hash](uint64_t value) { hash = mix(hash ^ value) + 1; };
+  uint64_t hash = StackPattern::mix(id_ + 1);
+  const auto add = [&hash](uint64_t value) { hash = StackPattern::mix(hash ^ value) + 1; };
   const auto add_address = [&](uintptr_t address) { add(stack_.contains(address) ? stack_.hi - address : address); };
   add(static_cast<uint64_t>(status()));
   add(generation_);

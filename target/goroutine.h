@@ -72,9 +72,24 @@ inline constexpr size_t kStartStack = kMinStackBytes;  // a dead goroutine keeps
 // Words of a frame, counted down from its high end.
 enum class FrameWord : size_t { kLink = 1, kSize = 2, kSlot = 3, kValue = 4, kSelectDone = 5 };
 
-// The pattern word at `distance` bytes below hi, and the canary words, of one life of a goroutine.
-uint64_t stack_pattern(uint32_t id, uint32_t generation, size_t distance);
-uint64_t stack_canary(uint32_t id, uint32_t generation, int word);
+// The words that one life of a goroutine leaves on its stack: at `distance` bytes below hi, and as its canary. One that
+// is read in another life, of another goroutine or at another distance, is another. All are odd: never a pointer of
+// ours. A sum and no hash of the distance, because who writes or checks a stack asks for one a line.
+class StackPattern {
+ public:
+  StackPattern(uint32_t id, uint32_t generation) : life_(mix((uint64_t{id} << 56) ^ (uint64_t{generation} << 32))) {}
+  uint64_t at(size_t distance) const { return (life_ + distance * kOddStep) | 1; }
+  uint64_t canary(int word) const { return at(~size_t{0} - static_cast<size_t>(word)); }
+
+  static uint64_t mix(uint64_t x) {
+    x = (x ^ (x >> 31)) * kOddStep;
+    return x ^ (x >> 29);
+  }
+
+ private:
+  static constexpr uint64_t kOddStep = 0x9e3779b97f4a7c15u;
+  uint64_t life_;
+};
 
 class Goroutine {
  public:

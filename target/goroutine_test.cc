@@ -47,13 +47,12 @@ class GoroutineTest : public testing::Test {
   // What a life writes besides its frames' words: a pattern word a line of what is used, and the canary at the low end.
   void expect_pattern_and_canary() const {
     const Stack stack = goroutine_.stack();
-    const uint32_t id = goroutine_.id();
-    const uint32_t life = goroutine_.generation();
+    const StackPattern pattern(goroutine_.id(), goroutine_.generation());
     for (uintptr_t line = goroutine_.sp(); line < stack.hi; line += 64) {
-      EXPECT_EQ(Goroutine::read(line), stack_pattern(id, life, stack.hi - line));
+      EXPECT_EQ(Goroutine::read(line), pattern.at(stack.hi - line));
     }
-    EXPECT_EQ(Goroutine::read(stack.lo), stack_canary(id, life, 0));
-    EXPECT_EQ(Goroutine::read(stack.lo + sizeof(uint64_t)), stack_canary(id, life, 1));
+    EXPECT_EQ(Goroutine::read(stack.lo), pattern.canary(0));
+    EXPECT_EQ(Goroutine::read(stack.lo + sizeof(uint64_t)), pattern.canary(1));
   }
 
   Arena arena_;

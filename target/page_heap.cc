@@ -37,8 +37,12 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   std::memset(arena_.dirty(), 0, mapped);
   std::memset(static_cast<void*>(arena_.page_map()), 0, mapped * sizeof(std::atomic<uint32_t>));
   std::memset(static_cast<void*>(arena_.spans()), 0, (descriptors_used_ + size_t{1}) * sizeof(Span));
-  for (SpanLinks& list : free_) list.clear();
-  non_empty_ = {};
+  free_[0].clear();
+  for (size_t word = 0; word < non_empty_.size(); ++word) {
+    for (; non_empty_[word] != 0; non_empty_[word] &= non_empty_[word] - 1) {
+      free_[word * 64 + static_cast<size_t>(std::countr_zero(non_empty_[word]))].clear();
+    }
+  }
   spare_ = nullptr;
   descriptors_used_ = 0;
   generation_ = 0;
@@ -58,22 +62,15 @@ bool PageHeap::at_rest(uint32_t mapped) const {
 void PageHeap::clear_page(uint32_t page) {
   const uint32_t dirty = std::exchange(arena_.dirty()[page], uint8_t{0});
   const uintptr_t base = arena_.address_of(page);
-  if (dirty == Arena::kDirtyAll) return clear(base, kPageBytes);
+  if (dirty == Arena::kDirtyAll) return clear_unused<kPageBytes>(base);
   for (uint32_t unit = 0; unit < kUnitsPerPage; ++unit) {
     const uintptr_t lo = base + unit * kMinStackBytes;
     if ((dirty >> unit & Arena::kDirtyUnit) != 0) {
-      clear(lo, kMinStackBytes);
+      clear_unused<kMinStackBytes>(lo);
     } else if ((dirty >> unit & Arena::kDirtyLink) != 0) {
-      clear(lo, kLinkBytes);
+      clear_unused<kLinkBytes>(lo);
     }
   }
-}
-
-// What is cleared is in no use.
-void PageHeap::clear(uintptr_t address, size_t bytes) {
-  asan_unpoison(address, bytes);
-  std::memset(reinterpret_cast<void*>(address), 0, bytes);
-  asan_poison(address, bytes);
 }
 
 Span* PageHeap::new_descriptor() {

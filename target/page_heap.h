@@ -151,7 +151,6 @@ class PageHeap {
     if ((__atomic_load_n(dirty, __ATOMIC_RELAXED) & bits) != bits) __atomic_fetch_or(dirty, bits, __ATOMIC_RELAXED);
   }
   void clear_page(uint32_t page) SD_REQUIRES(mutex_);
-  void clear(uintptr_t address, size_t bytes) SD_REQUIRES(mutex_);
   bool at_rest(uint32_t mapped) const SD_REQUIRES(mutex_);
   static uint8_t dirty_from_issue(const Span& span, uint32_t page, SpanUse use);
   void take_lock_again();

@@ -56,20 +56,39 @@ class AccessHook {
 
 #if STACKDRAIN_YIELDS
 inline thread_local AccessHook* access_hook = nullptr;
+// Has any thread a hook? Looked at first, because where nobody has one a mark must cost next to nothing, and sanitizers
+// check each look at a thread's own variable, but not one at a constant address.
+inline std::atomic<bool> accesses_watched{false};
+
+inline bool access_watched() {
+  if (!accesses_watched.load(std::memory_order_relaxed)) return false;
+  return access_hook != nullptr;
+}
+// Installs this thread's hook (nullptr: none any more). Only one thread at a time has one.
+inline void watch_accesses(AccessHook* hook) {
+  access_hook = hook;
+  accesses_watched.store(hook != nullptr, std::memory_order_relaxed);
+}
+
+// Out of line: a mark costs its caller a test and a jump, and makes nothing too large to be inlined.
+#define SD_WATCHED __attribute__((noinline, cold))
+SD_WATCHED inline void tell_plain(const void* field, bool writes, const Place& where) {
+  access_hook->plain(field, writes, where);
+}
 
 template <class T>
 void shared_read(const T& field, const Place& where = Place::here()) {
-  if (access_hook != nullptr) [[unlikely]]
-    access_hook->plain(static_cast<const void*>(&field), false, where);
+  if (access_watched()) [[unlikely]]
+    tell_plain(static_cast<const void*>(&field), false, where);
 }
 template <class T>
 void shared_write(const T& field, const Place& where = Place::here()) {
-  if (access_hook != nullptr) [[unlikely]]
-    access_hook->plain(static_cast<const void*>(&field), true, where);
+  if (access_watched()) [[unlikely]]
+    tell_plain(static_cast<const void*>(&field), true, where);
 }
 
 inline void shared_fence(std::memory_order order) {
-  if (access_hook != nullptr) [[unlikely]]
+  if (access_watched()) [[unlikely]]
     access_hook->fence(order);
   std::atomic_thread_fence(order);
 }
@@ -83,20 +102,13 @@ class Atomic {
   Atomic& operator=(const Atomic&) = delete;
 
   T load(std::memory_order order) const {
-    if (access_hook == nullptr) [[likely]]
+    if (!access_watched()) [[likely]]
       return value_.load(order);
-    access_hook->before(this, AtomicStep::kLoad, order);
-    uint64_t bits = 0;
-    if (access_hook->kept(this, bits)) return from_bits(bits);
-    const T value = value_.load(order);
-    access_hook->after(this, AtomicStep::kLoad, order);
-    return value;
+    return watched_load(order);
   }
   void store(T value, std::memory_order order) {
-    if (access_hook != nullptr) [[unlikely]] {
-      access_hook->before(this, AtomicStep::kStore, order);
-      if (access_hook->keeps(this, to_bits(value), order, make)) return;
-    }
+    if (access_watched()) [[unlikely]]
+      return watched_store(value, order);
     value_.store(value, order);
   }
   T exchange(T value, std::memory_order order) {
@@ -124,7 +136,7 @@ class Atomic {
   // Of threads: who runs on a hook's terms is woken at once, and looks again.
   // not reached by programs: nobody else has a share of a pause
   void wait(T seen, std::memory_order order) const {
-    if (access_hook == nullptr) [[likely]]
+    if (!access_watched()) [[likely]]
       return value_.wait(seen, order);
     access_hook->before(this, AtomicStep::kModify, order);
   }
@@ -135,12 +147,29 @@ class Atomic {
 
   template <class Step>
   auto modify(std::memory_order order, Step step) {
-    if (access_hook != nullptr) [[unlikely]]
-      access_hook->before(this, AtomicStep::kModify, order);
+    if (!access_watched()) [[likely]]
+      return step();
+    return watched_modify(order, step);
+  }
+  template <class Step>
+  SD_WATCHED auto watched_modify(std::memory_order order, Step step) {
+    access_hook->before(this, AtomicStep::kModify, order);
     const auto result = step();
-    if (access_hook != nullptr) [[unlikely]]
-      access_hook->after(this, AtomicStep::kModify, order);
+    access_hook->after(this, AtomicStep::kModify, order);
     return result;
+  }
+  SD_WATCHED T watched_load(std::memory_order order) const {
+    access_hook->before(this, AtomicStep::kLoad, order);
+    uint64_t bits = 0;
+    if (access_hook->kept(this, bits)) return from_bits(bits);
+    const T value = value_.load(order);
+    access_hook->after(this, AtomicStep::kLoad, order);
+    return value;
+  }
+  SD_WATCHED void watched_store(T value, std::memory_order order) {
+    access_hook->before(this, AtomicStep::kStore, order);
+    if (access_hook->keeps(this, to_bits(value), order, make)) return;
+    value_.store(value, order);
   }
   static uint64_t to_bits(T value) {
     uint64_t bits = 0;

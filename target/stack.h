@@ -15,6 +15,7 @@ struct Stack {
 
   constexpr size_t bytes() const { return hi - lo; }
   constexpr explicit operator bool() const { return lo != 0; }
+  // not reached by programs: an address above it, which only who compares policies may ask about
   constexpr bool contains(uintptr_t address) const { return address >= lo && address < hi; }
   constexpr bool operator==(const Stack&) const = default;
 };

@@ -80,8 +80,8 @@ void ReferencePool::walk_reserve(WalkVisitor& visitor) const {
   MutexLock lock(reserve_mutex_);
   const size_t bound = heap_.mapped_bytes() / kPageBytes;
   size_t steps = 0;
-  for (const SpanLinks& list : reserve_) {
-    for (const Span* span = list.front(); span != nullptr; span = span->next) {
+  for (size_t size = 0; bound >> size != 0; ++size) {  // of 2^size pages
+    for (const Span* span = reserve_[size].front(); span != nullptr; span = span->next) {
       // not reached by programs: only a damaged pool is so
       if (span->current() != SpanState::kStack || span->order != kLargeOrder || ++steps > bound) {
         visitor.fault(WalkFault::kListMember, heap_.base_of(*span));

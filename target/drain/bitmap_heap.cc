@@ -322,10 +322,7 @@ BitmapHeap::Run BitmapHeap::idle_run(uint32_t page) const {
 // Makes what was touched of a run zero; it is in no use.
 void BitmapHeap::clear(Run run) {
   for (size_t page = touched_.next(run.first, run.end); page < run.end; page = touched_.next(page + 1, run.end)) {
-    const uintptr_t base = arena_.address_of(static_cast<uint32_t>(page));
-    asan_unpoison(base, kPageBytes);
-    std::memset(reinterpret_cast<void*>(base), 0, kPageBytes);
-    asan_poison(base, kPageBytes);
+    clear_unused<kPageBytes>(arena_.address_of(static_cast<uint32_t>(page)));
   }
 }
 
