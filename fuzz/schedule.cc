@@ -655,8 +655,8 @@ void Scheduler::note_nesting(size_t lock) {
 
 bool Scheduler::acquires(const void* mutex) {
   if (quiet_) return true;
-  show_all(me());
   point(Point::kLock);
+  show_all(me());
   const size_t lock = lock_number(mutex);
   Actor& actor = me();
   if (locks_[lock].owner == current_) {
@@ -681,6 +681,7 @@ bool Scheduler::acquires(const void* mutex) {
 bool Scheduler::releases(const void* mutex) {
   if (quiet_) return true;
   const size_t lock = lock_number(mutex);
+  if (me().store_count != 0) point(Point::kUnlock);  // what was stored last may be seen first
   show_all(me());
   races_.release(current_, races_.clock_of(mutex), true);
   locks_[lock].owner = kNobody;

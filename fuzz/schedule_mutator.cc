@@ -118,7 +118,7 @@ size_t mutate_schedule(uint8_t* data, size_t size, size_t max_size, uint32_t see
   const size_t choice = random.below(20);
   if (choice == 0 && bytes != nullptr) return bytes(data, size, max_size);
   Parts& parts = parts_of(data, size);
-  if (random.below(32) == 0) parts.mode ^= 2;
+  if (random.below(8) == 0) parts.mode ^= 2;
   if (choice == 1) {
     parts.mode ^= 1;
     parts.schedule_size = 0;

@@ -29,6 +29,7 @@ class Defect(NamedTuple):
     name: str
     reported_by: frozenset
     policy: str  # where it can be seen
+    harness: str = "policy_fuzzer"  # who can see it there
 
 
 class Setup(NamedTuple):
@@ -54,10 +55,12 @@ def defects_of(tool, corpus, policy=None):
     listed = subprocess.run([tool, "list", "defects"], capture_output=True, text=True, check=True).stdout
     rows_of_policies = subprocess.run([tool, "list", "policies"], capture_output=True, text=True, check=True).stdout.splitlines()
     controls = {line.split()[0] for line in rows_of_policies if "; not sound]" in line}  # they are reported without it
-    policies = {}
+    policies, unseen = {}, set()
     for program in sorted(Path(corpus).glob("*/*.ops")):
-        for name, policy in re.findall(r"^# expect: defect=(\S+) (\S+) (?!pass)\S+", program.read_text(encoding="utf-8"), re.M):
-            if policy not in controls:
+        for name, policy, what in re.findall(r"^# expect: defect=(\S+) (\S+) (\S+)", program.read_text(encoding="utf-8"), re.M):
+            if what == "pass" and policy == "all":
+                unseen.add(name)  # by one thread, whatever it does: it wants a schedule
+            elif what != "pass" and policy not in controls:
                 policies.setdefault(name, []).append(policy)
     rows = []
     for line in listed.splitlines():
@@ -69,7 +72,8 @@ def defects_of(tool, corpus, policy=None):
                 wanted = ["serial" if everywhere else named[0]]
             else:
                 wanted = [one for one in dict.fromkeys(["serial"] if everywhere else named) if policy in ("all", one)]
-            rows += [Defect(name, frozenset(by.split()), one) for one in wanted]
+            harness = "schedule_fuzzer" if name in unseen and name not in policies else "policy_fuzzer"
+            rows += [Defect(name, frozenset(by.split()), one, harness) for one in wanted]
     return rows
 
 
@@ -147,7 +151,7 @@ def by_afl(setup, harness, seed, folder, environment):
 
 def trial(setup, defect, seed):
     """One row of the scoreboard."""
-    harness = setup.harness or ("differential_fuzzer" if defect.policy == DIFFERENTIAL else "policy_fuzzer")
+    harness = setup.harness or ("differential_fuzzer" if defect.policy == DIFFERENTIAL else defect.harness)
     environment = os.environ | {"STACKDRAIN_DEFECT": defect.name, "ASAN_OPTIONS": "symbolize=0:abort_on_error=1:detect_leaks=0",
                                 "STACKDRAIN_POLICY": "" if defect.policy == DIFFERENTIAL else defect.policy}
     if setup.plain:
@@ -156,7 +160,7 @@ def trial(setup, defect, seed):
         ended = (by_afl if setup.engine == "afl" else by_libfuzzer)(setup, harness, seed, Path(folder), environment)
         by = reporter(ended.said) if ended.finding else ""
         # A schedule says itself who ran where; the tool explains programs.
-        named = (by if setup.harness else explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
+        named = (by if harness == "schedule_fuzzer" else explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
     return {"defect": defect.name, "policy": defect.policy, "engine": setup.name(),
             "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": ended.finding is not None,
             "by": by, "explained": named, "right": named in defect.reported_by, "executions": ended.executions, "seconds": ended.seconds,

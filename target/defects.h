@@ -62,6 +62,8 @@ namespace stackdrain {
     "a span is freed, and then its metadata is cleared", "A1 A6 A7 B7 F8")                                            \
   X(kStatePublishedEarly, "state-published-early", "#35541 c53b2bdb35",                                               \
     "a span's state is visible before its metadata", "A8")                                                            \
+  X(kStateStoredRelaxed, "state-stored-relaxed", "#35541 c53b2bdb35",                                                 \
+    "a span's state is stored last, but without release order: another processor may see it before the rest", "A8")   \
   X(kTouchMergedDescriptor, "touch-merged-descriptor", "e604c6e293",                                                  \
     "a descriptor is written after it was merged away", "F6 A6")                                                      \
   X(kLargeNotReusable, "large-not-reusable", "#11466 #13552 0cbf8d13a7",                                              \

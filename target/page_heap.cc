@@ -208,7 +208,11 @@ void PageHeap::issue(Span* span, SpanUse use) {
   accounts_.stack_spans_taken += stack ? 1 : 0;
   accounts_.peak_stack_bytes = std::max(accounts_.peak_stack_bytes, accounts_.stack_bytes);
   if (!stack) asan_unpoison(base, bytes_of(pages));
-  span->publish(use.state);
+  if (planted(Defect::kStateStoredRelaxed)) {
+    span->state.store(use.state, std::memory_order_relaxed);
+  } else {
+    span->publish(use.state);
+  }
 }
 
 Span* PageHeap::allocate(uint32_t pages, SpanUse use) {
