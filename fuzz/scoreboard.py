@@ -24,6 +24,8 @@ import survival  # noqa: E402  (beside the report, which uses it too)
 
 DIFFERENTIAL = "differential"  # in the place of a policy: the harness that runs all of them
 
+SCHEDULES = "schedule_fuzzer"  # its inputs are a program and who runs when
+
 
 class Defect(NamedTuple):
     name: str
@@ -37,7 +39,7 @@ class Setup(NamedTuple):
     harnesses: Path  # the folder of the fuzzers
     tool: Path
     flags: list  # of the engine
-    seeds: Path  # encoded inputs to start from; None: from nothing
+    seeds: dict  # by harness: the folder of encoded inputs to start from; None: from nothing
     seconds: float
     plain: bool  # without the structure-aware mutator
     engine: str = "libfuzzer"  # or afl
@@ -72,7 +74,7 @@ def defects_of(tool, corpus, policy=None):
                 wanted = ["serial" if everywhere else named[0]]
             else:
                 wanted = [one for one in dict.fromkeys(["serial"] if everywhere else named) if policy in ("all", one)]
-            harness = "schedule_fuzzer" if name in unseen and name not in policies else "policy_fuzzer"
+            harness = SCHEDULES if name in unseen and name not in policies else "policy_fuzzer"
             rows += [Defect(name, frozenset(by.split()), one, harness) for one in wanted]
     return rows
 
@@ -112,7 +114,7 @@ def by_libfuzzer(setup, harness, seed, folder, environment):
                "-timeout=25", "-artifact_prefix=./found-"]
     if setup.seeds:
         (folder / "corpus").mkdir()
-        command += ["corpus", setup.seeds]
+        command += ["corpus", setup.seeds[harness]]
     begun = time.monotonic()
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
     wall = time.monotonic() - begun
@@ -126,13 +128,13 @@ def by_libfuzzer(setup, harness, seed, folder, environment):
 
 def by_afl(setup, harness, seed, folder, environment):
     """Its own count of executions and time, which a crash's name has; the site's canary counts from the target's start."""
-    seeds = setup.seeds
+    seeds = setup.seeds and setup.seeds[harness]
     if not seeds:
         seeds = folder / "seeds"
         seeds.mkdir()
         (seeds / "empty").write_bytes(b"\0\0")
     ran = subprocess.run(afl_command(setup.afl_harnesses / harness, seeds, "out", seed, setup.seconds, setup.flags), cwd=folder,
-                         env=environment | afl_environment(setup.afl_mutator), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                         env=environment | afl_environment(setup.afl_mutator if harness != SCHEDULES else None), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     canary = canary_of(ran.stdout.decode(errors="replace"))
     found = sorted(folder.glob("out/default/crashes/id*"))
     stats = folder / "out/default/fuzzer_stats"
@@ -160,7 +162,7 @@ def trial(setup, defect, seed):
         ended = (by_afl if setup.engine == "afl" else by_libfuzzer)(setup, harness, seed, Path(folder), environment)
         by = reporter(ended.said) if ended.finding else ""
         # A schedule says itself who ran where; the tool explains programs.
-        named = (by if harness == "schedule_fuzzer" else explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
+        named = (by if harness == SCHEDULES else explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
     return {"defect": defect.name, "policy": defect.policy, "engine": setup.name(),
             "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": ended.finding is not None,
             "by": by, "explained": named, "right": named in defect.reported_by, "executions": ended.executions, "seconds": ended.seconds,

@@ -157,6 +157,7 @@ void PageHeap::split(Span* span, uint32_t pages) {
   rest->slot_bytes = 0;
   rest->capacity = rest->out = rest->given_units = 0;
   rest->free_list = 0;
+  // not reached by programs: they have no clock
   rest->limit = idle_clock_ == nullptr ? 0 : span->limit;
   span->set_range(span->first(), pages);
   rest->publish(SpanState::kFree);
@@ -255,6 +256,7 @@ void PageHeap::merge_and_list(Span* span) {
     if (right != arena_.spans() && right->current() == SpanState::kFree) absorb(right);
   }
   span->set_range(first, pages);
+  // not reached by programs: they have no clock
   if (idle_clock_ != nullptr) span->limit = static_cast<uintptr_t>(idle_clock_());
   span->publish(SpanState::kFree);
   set_map(first, span);
@@ -358,7 +360,9 @@ uint64_t PageHeap::release_idle(int64_t before) {
   uint64_t bytes = 0;
   for (SpanLinks& list : free_) {
     for (Span* span = list.front(); span != nullptr; span = span->next) {
-      if (span->released || static_cast<int64_t>(span->limit) >= before) continue;
+      // not reached by programs: they have no clock, and release all that is idle
+      if (static_cast<int64_t>(span->limit) >= before) continue;
+      if (span->released) continue;
       const uint64_t size = bytes_of(span->page_count());
       // not reached by programs: the system refuses
       if (!give_back_memory(span->first(), span->page_count())) continue;
