@@ -194,9 +194,24 @@ DrainSample DrainRig::run(CacheFlusher& flusher, CacheState cache) {
   const PoolStats after = pool_->stats();
   sample.locks_taken = after.locks_taken - before.locks_taken;
   sample.spans_released = after.spans_released - before.spans_released;
+  if (case_.variant.policy->claims.keeps_reserve) {
+    sample.release_ns = drain_of_idle_cycle(flusher, cold);
+    sample.spans_kept = pool_->stats().spans_released - after.spans_released;
+    sample.idle_ns = drain_of_idle_cycle(flusher, cold);
+  }
   for (const uint32_t index : order_) stacks_[index] = {};
   allocate_missing();
   return sample;
+}
+
+double DrainRig::drain_of_idle_cycle(CacheFlusher& flusher, bool cold) {
+  pool_->begin_cycle({});
+  flusher.flush(stacks_, order_, cold);
+  pool_->end_mark();
+  pool_->restarted();
+  const int64_t start = now_ns();
+  while (pool_->drain_pending()) pool_->drain_step(0);
+  return static_cast<double>(now_ns() - start);
 }
 
 }  // namespace stackdrain

@@ -3,8 +3,10 @@
 //
 // One rig is a pool with its stacks; run() is one repetition: a pointer chase over the stacks about to be retired, in
 // the order in which a last-in first-out queue walks them (caches flushed), then the cycle: retire all (enqueue),
-// flush, end_mark (pause), restarted, drain steps to the end (after). The stacks are allocated again afterwards. No
-// mutator runs: stalls are the pause study's question.
+// flush, end_mark (pause), restarted, drain steps to the end (after). Of a policy that keeps empty spans for the next
+// growth two idle cycles follow, flushed like the first: the one's drain gives back what was kept and does nothing else
+// (release), the other's gives back nothing (idle). The stacks are allocated again afterwards. No mutator runs: stalls
+// are the pause study's question.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +61,10 @@ struct DrainSample {
   uint64_t held_bytes = 0;
   uint64_t locks_taken = 0;
   uint64_t spans_released = 0;
+  // Where PolicyClaims::keeps_reserve.
+  double release_ns = 0;
+  double idle_ns = 0;
+  uint64_t spans_kept = 0;  // by the drain, and given back in release_ns
 };
 
 // Addresses to reserve, and memory that a case really touches (one page a stack at most), in bytes.
@@ -88,6 +94,7 @@ class DrainRig {
   void allocate_missing();
   void age();
   void choose();
+  double drain_of_idle_cycle(CacheFlusher& flusher, bool cold);
 
   DrainCase case_;
   std::mt19937 random_;

@@ -2,7 +2,8 @@
 //
 // One thread, one pool, 4,096 stacks of BYTES given up in one cycle in shuffled order. Each step is a function of its
 // own, whose inclusive count is read from callgrind's output by name: retire (by a marker), end_mark (the pause's
-// part), drain (what comes after it), pair (an allocation and a free through a processor's cache).
+// part), drain (what comes after it), release (the drain of an idle cycle after that: what was kept for a next growth),
+// pair (an allocation and a free through a processor's cache).
 // `./stackdrain bench --instructions` runs it for every policy and compares with benchmarks/instructions.json.
 // Prints the number of stacks. Exit code 2: bad arguments.
 #include <algorithm>
@@ -45,6 +46,10 @@ STACKDRAIN_MEASURED measured_drain(AnyPool& pool) {
   while (pool.drain_pending()) pool.drain_step(0);
 }
 
+STACKDRAIN_MEASURED measured_release(AnyPool& pool) {
+  while (pool.drain_pending()) pool.drain_step(0);
+}
+
 STACKDRAIN_MEASURED measured_pair(AnyPool& pool, size_t bytes) {
   for (size_t i = 0; i < kStacks; ++i) pool.free(0, pool.allocate(0, bytes));
 }
@@ -59,6 +64,10 @@ void run(AnyPool& pool, size_t bytes, bool in_mark) {
   measured_end_mark(pool);
   pool.restarted();
   measured_drain(pool);
+  pool.begin_cycle({});
+  pool.end_mark();
+  pool.restarted();
+  measured_release(pool);
   measured_pair(pool, bytes);
 }
 

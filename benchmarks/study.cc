@@ -268,6 +268,13 @@ json drain_row(const DrainCase& drain_case, CacheState cache, const std::vector<
   row["held_bytes"] = samples.back().held_bytes;
   row["locks_taken"] = samples.back().locks_taken;
   row["spans_released"] = samples.back().spans_released;
+  if (drain_case.variant.policy->claims.keeps_reserve) {
+    row["spans_kept"] = samples.back().spans_kept;
+    for (const DrainSample& sample : samples) {
+      row["release_ns"].push_back(sample.release_ns);
+      row["idle_ns"].push_back(sample.idle_ns);
+    }
+  }
   return row;
 }
 

@@ -772,14 +772,28 @@ bool Checker::check_nothing_held() {
                 stats.held_stacks, stats.held_bytes, watched_.model->deferred.count);
 }
 
-bool Checker::check_quiescent(bool nothing_left) {
-  if (!check_nothing_held() || !check_walk() || !check_peak()) return false;
-  const PoolStats& stats = stats_;
+// C4: which spans of stacks may be empty after a drain.
+bool Checker::check_empty_spans() {
+  std::array<uint32_t, kMaxOrders> kept{};
   for (size_t i = 0; i < span_count_; ++i) {
-    if (spans_[i].state == SpanState::kStack && spans_[i].out == 0) {
-      return report(Invariant::kC4, "the span at +0x%" PRIxPTR " is empty after the drain", offset(spans_[i].base));
+    const SpanView& view = spans_[i];
+    if (view.state != SpanState::kStack || view.out != 0) continue;
+    if (!watched_.claims.keeps_reserve || view.order >= kMaxOrders) {
+      return report(Invariant::kC4, "the span at +0x%" PRIxPTR " is empty after the drain", offset(view.base));
     }
+    const uint32_t most = watched_.model->demand.may_stay(view.order);
+    if (++kept[view.order] <= most) continue;
+    return report(Invariant::kC4,
+                  "%u spans of order %u are empty after the drain, the last at +0x%" PRIxPTR
+                  "; no more than %u were put to use in the cycle before",
+                  kept[view.order], view.order, offset(view.base), most);
   }
+  return true;
+}
+
+bool Checker::check_quiescent(bool nothing_left) {
+  if (!check_nothing_held() || !check_walk() || !check_peak() || !check_empty_spans()) return false;
+  const PoolStats& stats = stats_;
   if (!nothing_left) return true;
   const bool one_span = span_count_ == 0 || (span_count_ == 1 && spans_[0].state == SpanState::kFree);
   if (stats.live_stacks == 0 && stats.cached_bytes == 0 && stats.stack_bytes == 0 && stats.heap_bytes == 0 &&

@@ -134,6 +134,7 @@ class Checker final : private WalkVisitor {
   bool check_held_bytes();
   bool check_caches();
   bool check_peak();
+  bool check_empty_spans();
   SlotPlace place_of(size_t unit) const;
   size_t unit_of(uintptr_t address) const { return (address - arena_base_) / kMinStackBytes; }
   uintptr_t offset(uintptr_t address) const { return address - arena_base_; }

@@ -40,7 +40,18 @@ class Demand {
     return bytes;
   }
 
+  // Empty spans of an order that a drain may leave for its next growth: not more than were put to use in the cycle
+  // before, each by the taking of a slot.
+  uint32_t may_stay(int order) const {
+    return knows_peak() ? used_in_cycle_[static_cast<size_t>(order)] : ~uint32_t{0};
+  }
+
   void overlapped() { overlapped_ = true; }
+  // The pause of a cycle is over.
+  void cycle_ended() {
+    used_in_cycle_ = taken_;
+    taken_ = {};
+  }
   // A stack came from the pool; kNoProc: not through a cache. `reused`: it is a large one that had been kept.
   void allocated(Proc proc, size_t bytes, bool reused) {
     const int order = order_of(bytes);
@@ -52,11 +63,13 @@ class Demand {
     const auto index = static_cast<size_t>(order);
     if (proc == kNoProc) {
       ++slots_[index];
+      ++taken_[index];
     } else {
       uint32_t& cached = cached_of(proc, index);
       if (cached == 0) {
         change(cached, kCacheFillBytes);
         slots_[index] += static_cast<uint32_t>(kCacheFillBytes / bytes);
+        taken_[index] += static_cast<uint32_t>(kCacheFillBytes / bytes);
         ++refills_;
         refilled_proc_ = proc;
         refilled_order_ = index;
@@ -122,7 +135,9 @@ class Demand {
   uint64_t cached_bytes_ = 0;                                      // of all
   std::array<uint32_t, kMaxOrders> slots_{};                       // live, cached or deferred
   std::array<uint32_t, kMaxOrders> most_spans_{};
-  uint64_t large_bytes_ = 0;  // live, deferred or kept
+  std::array<uint32_t, kMaxOrders> taken_{};          // slots from the pool since the last cycle ended
+  std::array<uint32_t, kMaxOrders> used_in_cycle_{};  // ... and in the cycle before that
+  uint64_t large_bytes_ = 0;                          // live, deferred or kept
   uint64_t most_large_bytes_ = 0;
   uint32_t refills_ = 0;
   Proc refilled_proc_ = 0;

@@ -1072,6 +1072,7 @@ bool Machine::end_mark_in_bounds() {
   host_.pauses = true;
   collector_.end_mark();
   host_.pauses = false;
+  model_.demand.cycle_ended();
   const uint64_t work = work_so_far() - before;
   pause_work_ = work;
   const PolicyClaims& claims = policy_->claims;
@@ -1333,6 +1334,10 @@ bool Machine::kill_all() {
   // Before the cycle flushes what the dead have left in the caches; where a walk is not always due the one at the end
   // is.
   if (watch_ == Watch::kEverything && !checker_.check_walk()) return false;
+  return whole_cycle();
+}
+
+bool Machine::whole_cycle() {
   begin_cycle({1, false});
   if (!end_cycle(true)) return false;
   do_restart();
@@ -1351,6 +1356,8 @@ void Machine::finish() {
     pool_->flush_cache(proc);
     model_.demand.flushed(proc);
   }
+  // What waits for a next growth leaves after a cycle in which nothing grew.
+  if (policy_->claims.keeps_reserve && pool_->stats().stack_bytes != 0 && !whole_cycle()) return;
   checker_.check_quiescent(true);
 }
 

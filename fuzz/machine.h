@@ -253,6 +253,7 @@ class Machine final : private YieldHook {
   void check_released(uint64_t released, size_t said);
   bool drain_all();
   bool kill_all();
+  bool whole_cycle();
 
   // One a policy, made at its first use and kept: its arena's mapping is the process's only one.
   struct Slot {

@@ -1384,6 +1384,7 @@ void Scheduler::kill_all() {
   }
   model_.deferred.clear();
   for (Proc proc = 0; proc < pool_->params().procs; ++proc) pool_->flush_cache(proc);
+  if (policy_->claims.keeps_reserve) pass_idle_cycles(*pool_);
   check(checker_.check_quiescent(true));
 }
 

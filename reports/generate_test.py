@@ -59,11 +59,11 @@ def drain():
         rows.append(drain_row("serial", "", stacks, 20.0 * stacks, order="address", aged=False,
                               chase_ns=[20.0 * stacks] * 7))
         rows.append(drain_row("sorted-batch", "", stacks, 5.0 * stacks))
-        rows += [drain_row("bitmap", "", stacks, 30.0, cache=cache, spans_released=stacks // 8,
-                           after_ns=[0.1 * stacks] * 7) for cache in ("cold", "warm")]
-        for policy in ("immediate", "bitmap"):
-            rows.append(drain_row(policy, "", stacks, 30.0, share="half", cache="warm", spans_released=0,
-                                  after_ns=[40.0] * 7))
+        rows += [drain_row("bitmap", "", stacks, 30.0, cache=cache, spans_released=0, after_ns=[0.1 * stacks] * 7,
+                           spans_kept=stacks // 8, release_ns=[0.1 * stacks + 900.0] * 7, idle_ns=[900.0] * 7)
+                 for cache in ("cold", "warm")]
+        rows.append(drain_row("bitmap", "", stacks, 30.0, share="half", cache="warm", spans_released=0,
+                              after_ns=[40.0] * 7, spans_kept=0, release_ns=[90.0] * 7, idle_ns=[80.0] * 7))
     for policy, each in (("serial", 150.0), ("sorted-batch", 2.0)):
         rows.append(drain_row(policy, "", 4096, each * 4096, stack_bytes=2048, chase_ns=[150.0 * 4096] * 7))
     return rows
@@ -177,7 +177,7 @@ def fixture():
             "timeline": [timeline_row("immediate", ["SSS", "SFS", "FF-", "FFR"]), timeline_row("serial", ["SSS", "SSS", "FFF", "FRF"])],
             "instructions": [{"policy": policy, "stack_bytes": 4096, "step": step, "instructions": count, "d1_misses": count / 60,
                               "ll_misses": 0.0} for policy, count in (("serial", 190.0), ("bitmap", 0.5))
-                             for step in ("retire", "end_mark", "drain", "pair")],
+                             for step in ("retire", "end_mark", "drain", "release", "pair")],
             "hiccup": {"latency": histogram((30, 9990), (50000, 10)), "seconds": 2.0},
             "noise": {"aa_ratio": [0.98, 1.0, 1.01, 1.02, 0.99, 1.0, 1.03], "what": "serial twice"},
             "defects": [defect_row("a-bug", "empty", 0.2), defect_row("a-bug", "empty", 0.4), defect_row("b-bug", "empty", 60.0, False),
@@ -499,9 +499,11 @@ class ReachTest(unittest.TestCase):
                          ["bitmap in the pause, from 64 Ki, against serial"])
         self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", stacks=1024, cache="cold", enqueue_ns=2)),
                          ["enqueue, from 1 Ki"])
-        self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", stacks=1024, after_ns=9)),
-                         ["bitmap: release of an empty span"])
-        self.assertEqual(missed(self.drain_change(policy="bitmap", share="half", stacks=1024, after_ns=9)),
+        self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", stacks=1024, cache="warm", release_ns=2)),
+                         ["bitmap: release of an empty span, the pool warm"])
+        self.assertEqual(missed(self.drain_change(policy="bitmap", share="all", cache="cold", release_ns=3)),
+                         ["bitmap: release of one empty span more, the pool cold"])
+        self.assertEqual(missed(self.drain_change(policy="bitmap", share="half", stacks=1024, release_ns=9)),
                          ["bitmap: release where none is empty"])
 
     def test_the_slope_can_miss(self):

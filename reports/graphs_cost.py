@@ -131,7 +131,8 @@ def say_noise(results):
 
 # ---- instructions and misses ----
 
-STEPS = (("retire", "enqueue"), ("end_mark", "in the pause"), ("drain", "after the restart"), ("pair", "allocate and free"))
+STEPS = (("retire", "enqueue"), ("end_mark", "in the pause"), ("drain", "after the restart"),
+         ("release", "a cycle later, of what was kept"), ("pair", "allocate and free"))
 COUNTS = (("instructions", "instructions a stack"), ("d1_misses", "first-level data misses a stack"))
 LEAST = 1e-3  # what is less (nothing, mostly) is drawn here, on the log axis
 

@@ -122,7 +122,7 @@ def _growth(results):
         power = regimes.growth([(row["stacks"], ns) for row in headline for ns in total(row)])
         pause = regimes.growth([(row["stacks"], ns) for row in headline for ns in row["pause_ns"]])
         equal = [row for row in own if row["stacks"] == _most_sizes(own)]
-        spans = stats.fit_line([(row["spans_released"], ns) for row in equal for ns in _freed(row)])
+        spans = stats.fit_line([point for row in equal for point in _given_back(row)])
         procs = stats.fit_line([(row["procs"], ns) for row in processors if find.label(row) == name for ns in row["cycle_ns"]])
         if any((power, pause, spans, procs)):
             body.append([name, _power(pause), _power(power), _fit(spans, "ns"), _fit(procs, "ns")])
@@ -137,9 +137,12 @@ def _growth(results):
         "note")
 
 
-def _freed(row):
-    """Pause and after: the enqueue meets no span."""
-    return [sum(parts) for parts in zip(row["pause_ns"], row["after_ns"])]
+def _given_back(row):
+    """(spans, what giving them back took) of each repetition: pause and after, for the enqueue meets no span; of what is
+    kept for a next growth its own drain, in the idle cycle that follows."""
+    if row.get("spans_kept"):
+        return [(row["spans_kept"], ns) for ns in row["release_ns"]]
+    return [(row["spans_released"], sum(parts)) for parts in zip(row["pause_ns"], row["after_ns"])]
 
 
 def _most_sizes(rows):

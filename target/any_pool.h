@@ -309,4 +309,15 @@ class PoolBox final : public AnyPool {
   P pool_;
 };
 
+// Lets the cycle that is under way end and one pass in which nothing is put to use: after that a pool keeps nothing for
+// a next growth. World stopped.
+inline void pass_idle_cycles(AnyPool& pool) {
+  for (int cycle = 0; cycle < 2; ++cycle) {
+    pool.begin_cycle({});
+    pool.end_mark();
+    pool.restarted();
+    while (pool.drain_pending()) pool.drain_step(0);
+  }
+}
+
 }  // namespace stackdrain

@@ -22,6 +22,7 @@ Stack CachedPool::allocate_slow(Proc proc, size_t bytes) {
   CacheList* list = list_of(proc, order);
   if (list == nullptr) return allocate_uncached(proc, bytes);
   refill(*list, order);
+  if (list->head == 0 && spare()) refill(*list, order);
   return list->head != 0 ? take_cached(*list, bytes) : Stack{};
 }
 
@@ -32,10 +33,9 @@ Stack CachedPool::allocate_uncached(Proc proc, size_t bytes) {
     if (!stack) return stack;
   } else {
     const int order = order_of(bytes);
-    MutexLock lock(lock_of(order));
-    yield_point(Yield::kPoolLock);
-    count_locks(1);
-    stack.lo = pool_take(order);
+    stack.lo = take_uncached(order);
+    // not reached by programs: who has no cache is a marker, and while it marks nothing is spared
+    if (stack.lo == 0 && spare()) stack.lo = take_uncached(order);
     if (stack.lo == 0) return {};
     stack.hi = stack.lo + bytes;
   }
@@ -48,6 +48,13 @@ Stack CachedPool::allocate_uncached(Proc proc, size_t bytes) {
     other_allocated_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
   return stack;
+}
+
+uintptr_t CachedPool::take_uncached(int order) {
+  MutexLock lock(lock_of(order));
+  yield_point(Yield::kPoolLock);
+  count_locks(1);
+  return pool_take(order);
 }
 
 void CachedPool::count_given_back(Proc proc, size_t bytes) {
@@ -158,15 +165,6 @@ void CachedPool::flush_cache(Proc proc) {
 void CachedPool::begin_cycle(CycleKind kind) {
   cycle_ = kind;
   marking_.store(true, std::memory_order_release);
-}
-
-void CachedPool::lock_all() SD_NO_ANALYSIS {
-  for (size_t i = 0; i < lock_count(); ++i) locks_[i].lock();
-  count_locks(lock_count());
-}
-
-void CachedPool::unlock_all() SD_NO_ANALYSIS {
-  for (size_t i = lock_count(); i-- > 0;) locks_[i].unlock();
 }
 
 }  // namespace stackdrain

@@ -81,18 +81,16 @@ class CachedPool {
   // The rest is called without a lock. A large stack, or an empty one when the arena is exhausted.
   virtual Stack allocate_large(size_t bytes) = 0;
   virtual void give_large(Stack stack) = 0;
+  // The arena is exhausted: gives up what is only kept for later. True if there was some: then the caller asks again.
+  virtual bool spare() { return false; }
   // Does the address lie in a span that was issued?
   virtual bool in_span(uintptr_t address) const = 0;
 
   bool is_small(size_t bytes) const { return order_of(bytes) < params_.orders; }
   size_t lock_index(int order) const { return params_.locks == LockPlan::kOneLock ? 0 : static_cast<size_t>(order); }
-  size_t lock_count() const { return params_.locks == LockPlan::kOneLock ? 1 : static_cast<size_t>(params_.orders); }
   Mutex& lock_of(int order) const { return locks_[lock_index(order)]; }
   Mutex& lock_at(size_t index) const { return locks_[index]; }
   void count_locks(uint64_t n) { locks_taken_.fetch_add(n, std::memory_order_relaxed); }
-  // Every order's lock, in ascending order; nobody else takes two.
-  void lock_all() SD_NO_ANALYSIS;
-  void unlock_all() SD_NO_ANALYSIS;
 
   // Adds what callers did and what caches hold.
   void count_into(PoolStats& stats) const;
@@ -126,6 +124,7 @@ class CachedPool {
   // What does not meet a list that can serve it.
   Stack allocate_slow(Proc proc, size_t bytes);
   Stack allocate_uncached(Proc proc, size_t bytes);
+  uintptr_t take_uncached(int order);
   void free_slow(Proc proc, Stack stack);
   void make_room(CacheList& list, int order);
   void release_into_cache(Proc proc, Stack stack);

@@ -93,6 +93,8 @@ namespace stackdrain {
   X(kBufferNotCounted, "buffer-not-counted", "-", "a grace does not wait for pointers in write buffers", "A2 A3")     \
   X(kGraceOneEarly, "grace-one-early", "-",                                                                           \
     "what was retired while a grace ran goes with it, and has no grace of its own", "A2 A3")                          \
+  X(kReserveKept, "reserve-kept", "-",                                                                                \
+    "what one cycle put to use is never forgotten: its empty spans wait for a next growth for ever", "C4 E6")         \
   X(kLastOutByClaim, "last-out-by-claim", "39380e8e01",                                                               \
     "who takes the last stacks of a drain thinks it is the last one out, while they are still in hand", "F7 C3")      \
   X(kQ1NextAfterFree, "Q1", "next-after-free", "a stack is freed before its link is read",                            \

@@ -4,6 +4,9 @@
 // -Wthread-safety) and by TSan, which sees std::mutex through its interceptors. In builds with STACKDRAIN_YIELDS a
 // harness can watch which lock its thread takes while it holds which others (LockHook), and a lock that the thread
 // holds already, or that no other thread takes, is then told and not waited for.
+//
+// Who finds it taken looks again for a while before it sleeps, as Go's own lock does: a hold is mostly shorter than a
+// sleep, and than the system call that ends one.
 #pragma once
 
 #include <mutex>
@@ -61,13 +64,33 @@ constexpr bool may_unlock(const void*) {
 class SD_CAPABILITY("mutex") Mutex {
  public:
   void lock() SD_ACQUIRE() SD_NO_ANALYSIS {
-    if (may_lock(this)) mutex_.lock();
+    // not reached by programs: wants a second thread
+    if (may_lock(this) && !mutex_.try_lock()) [[unlikely]]
+      wait();
   }
   void unlock() SD_RELEASE() SD_NO_ANALYSIS {
     if (may_unlock(this)) mutex_.unlock();
   }
 
  private:
+  // About a microsecond and a half of looks.
+  // not reached by programs: wants a second thread
+  void wait() SD_NO_ANALYSIS {
+    constexpr int kLooks = 16;
+    constexpr int kPauses = 8;
+    for (int look = 0; look < kLooks; ++look) {
+      for (int pause = 0; pause < kPauses; ++pause) pause_processor();
+      if (mutex_.try_lock()) return;
+    }
+    mutex_.lock();
+  }
+  // not reached by programs: wants a second thread
+  static void pause_processor() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+  }
+
   std::mutex mutex_;
 };
 

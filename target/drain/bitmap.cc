@@ -2,32 +2,40 @@
 //
 // One bit a 2 KiB unit of the arena (a slot's first unit stands for it), in tables of 64-bit words, for each order o:
 //
-//   slots_[o]    a slot of a span of order o        free_[o]   the slot is free
-//   pending_[o]  it was retired while a mark ran    offers_[o] one bit a word: "may have a free or pending slot"
+//   slots    a slot of a span of the order        free    the slot is free
+//   pending  it was retired while a mark ran      offers  one bit a word: "may have a free or pending slot"
+//                                                 dirty   one bit a word: "may have a pending slot or an empty span"
 //
-// and dirty_, one bit a word: "something became free or pending during a mark: look for empty spans". The spans are
-// those of a BitmapHeap and lie at multiples of their 32 KiB: four in a word, 16 bits each. Large stacks are bits, too,
-// one a page, by their size (large_).
+// The spans are those of a BitmapHeap and lie at multiples of their 32 KiB: four in a word, 16 bits each. Large stacks
+// are bits, too, one a page, by their size (large_).
 //
-//   retire ──one OR──▶ pending_ ──take──▶ a stack again (Stack to Stack is always legal: any time, at once)
-//                          └──drain_step, a few words a hold: free_ |= pending_; empty spans ──▶ page heap, by masks
+//   retire ──one OR──▶ pending ──take──▶ a stack again (Stack to Stack is always legal: any time, at once)
+//                         └──drain_step, a few words a hold: free |= pending; an empty span ─┬─▶ page heap, by masks
+//                                                                 take ◀── the reserve ◀─────┘   (what is beyond it)
+//
+// The reserve. A span that the drain finds empty stays its order's, where it lies, as long as no more of them stay than
+// spans of that order were put to use (empty before, or new) since the cycle before ended: last cycle's demand, so
+// that who grows, shrinks and grows again pays for neither the release nor the next growth. Its word stays dirty, and
+// the next pass looks at it again: after a cycle in which nothing grew all of it leaves, in one go. It leaves at once
+// when the arena is exhausted and no mark runs. What a mutator's free empties is no drain's, and leaves as in Go.
 //
 // The pause's part is O(1): end_mark only allows empty spans to leave. A drain may be interrupted by a next cycle
 // anywhere between two words, because a pending slot is safe at any age. What is pending is counted by its bits, and in
 // the accounts only when it leaves them, so that a retire is that one OR, and a look at two bits that are set mostly.
 //
-// Memory order. A taker writes into a stack that a marker has read: the edge is pending_'s OR (release) to its AND
-// (acquire). offers_ is a hint with a promise: a word with a free or pending slot of an order is offered. Retire sets
-// the pending bit and then reads the offer; a taker withdraws the offer and then reads the pending bits: store
+// Memory order. A taker writes into a stack that a marker has read: the edge is the OR into pending (release) to its
+// AND (acquire). offers is a hint with a promise: a word with a free or pending slot of an order is offered. Retire
+// sets the pending bit and then reads the offer; a taker withdraws the offer and then reads the pending bits: store
 // buffering, so these four are sequentially consistent, and at least one of the two sees the other. A cycle of one
 // marker with the world stopped has nobody to race with: that marker is the only one who retires or takes until the
 // restart, whose edge (world stopped, world started) passes everything on; there the OR is a load and a store. In a
 // step of the drain nobody retires: it runs between two cycles, and the stop before each is the edge from the retires
 // of one, and to those of the next.
 //
-// Locks: an order's lock for taking and giving its slots, all of them for a step of the drain, large_mutex_ for taking
-// large stacks and a step's share of them; then the page heap's. Only pending_ and offers_ are written without the
-// order's lock, and dirty_ under any, so these are changed atomically. Invariants: A1, A2 (strong), A4, B1.
+// Locks: drain_mutex_, which only drainers take, for what a pass knows; an order's lock for taking and giving its slots
+// and for a step's share of them, one order at a time; large_mutex_ for taking large stacks and a step's share of them;
+// then the page heap's. Only pending, offers and dirty are written without the order's lock, so these are changed
+// atomically. Invariants: A1, A2 (strong), A4, B1, C4.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -67,7 +75,18 @@ constexpr uint64_t pages_of_lanes(uint64_t lanes) {
 }
 static_assert(pages_of_lanes(0x0001'0000'0001'0000) == 0xf0f0);
 
-// The lowest `count` (>= 1) of the set bits.
+// How many lanes' lowest bits are set: summed in the highest lane.
+constexpr size_t count_lanes(uint64_t lanes) {
+  return lanes * 0x0001000100010001 >> 48;
+}
+static_assert(count_lanes(0x0001'0000'0001'0001) == 3);
+
+// The lanes of a word's spans: the first unit of each is a slot.
+constexpr uint64_t span_lanes(uint64_t slots) {
+  return slots & 0x0001000100010001;
+}
+
+// The lowest `count` of the set bits.
 constexpr uint64_t lowest(uint64_t bits, size_t count) {
   uint64_t rest = bits;
   for (; count > 0 && rest != 0; --count) rest &= rest - 1;
@@ -83,8 +102,8 @@ constexpr uint64_t span_slots(int order) {
 // Pages that leave together, in ascending addresses.
 class Leaving {
  public:
-  // A step's words can't fill it: each touches one word of pages.
-  bool full() const { return count_ == masks_.size(); }
+  // For so many words more; each touches one word of pages.
+  bool has_room(size_t words) const { return masks_.size() - count_ >= words; }
   void add(size_t word, uint64_t pages) {
     if (count_ == 0 || masks_[count_ - 1].word != word) masks_[count_++] = {word, 0};
     masks_[count_ - 1].pages |= pages;
@@ -102,7 +121,6 @@ class BitmapPool : public CachedPool {
   explicit BitmapPool(Arena& arena)
       : heap_(arena),
         units_(size_t{arena.pages()} * kUnitsPerPage),
-        dirty_(units_ / kWordBits + 1),
         small_{Small(units_), Small(units_), Small(units_), Small(units_)},
         large_(make_large(arena.pages(), std::make_index_sequence<kSizes>())) {
     BitmapPool::reset(PoolParams{});
@@ -111,7 +129,6 @@ class BitmapPool : public CachedPool {
   void reset(const PoolParams& params) {
     const size_t used = mapped_units();
     for (const Small& small : small_) small.reset(used);
-    dirty_.reset(used / kWordBits);
     for (uint32_t sizes = large_seen_.load(kRelaxed); sizes != 0; sizes &= sizes - 1) {
       large_[static_cast<size_t>(std::countr_zero(sizes))].reset(mapped_pages());
     }
@@ -120,6 +137,7 @@ class BitmapPool : public CachedPool {
     large_seen_.store(0, kRelaxed);
     large_waiting_.store(0, kRelaxed);
     alone_ = false;
+    demand_ = {};
     begin_pass();
     pass_.store(false, kRelaxed);
   }
@@ -140,7 +158,7 @@ class BitmapPool : public CachedPool {
       const Small& small = small_[static_cast<size_t>(order)];
       put_pending(small.pending.word(unit / kWordBits), Bits::mask(unit));
       offer(small, unit / kWordBits);
-      mark_dirty(unit / kWordBits);
+      mark_dirty(small, unit / kWordBits);
     } else {
       wait(stack);
     }
@@ -168,7 +186,7 @@ class BitmapPool : public CachedPool {
   bool drain_pending() const { return pass_.load(std::memory_order_acquire); }
 
   uintptr_t allocate_heap(uint32_t pages, bool zeroed) {
-    const uint32_t first = heap_.allocate(pages, {SpanState::kInUse, kNoOrder, 0});
+    const uint32_t first = allocate_span(pages, {SpanState::kInUse, kNoOrder, 0});
     if (first == kNoPage) return 0;
     if (zeroed) heap_.clean(first);
     return address_of_page(first);
@@ -245,7 +263,7 @@ class BitmapPool : public CachedPool {
     if (bytes > params().max_stack_bytes && !planted(Defect::kGrowthLimitOnDelta)) return {};
     const uint32_t pages = pages_for(bytes);
     uint32_t first = take_waiting(pages);
-    if (first == kNoPage) first = heap_.allocate(pages, {SpanState::kStack, kLargeOrder, static_cast<uint32_t>(bytes)});
+    if (first == kNoPage) first = allocate_span(pages, {SpanState::kStack, kLargeOrder, static_cast<uint32_t>(bytes)});
     if (first == kNoPage) return {};
     const uintptr_t lo = address_of_page(first);
     return {lo, lo + bytes};
@@ -266,13 +284,18 @@ class BitmapPool : public CachedPool {
 
   bool in_span(uintptr_t address) const override { return locate(address).base != 0; }
 
+  bool spare() override {
+    return !marking() && give_up_reserve();  // in a mark nothing leaves Stack (A2)
+  }
+
  private:
   // An order's tables.
   struct Small {
-    explicit Small(size_t units) : slots(units), free(units), pending(units), offers(units / kWordBits + 1) {}
+    explicit Small(size_t units)
+        : slots(units), free(units), pending(units), offers(units / kWordBits + 1), dirty(units / kWordBits + 1) {}
     void reset(size_t units) const {
       for (const Bits* bits : {&slots, &free, &pending}) bits->reset(units);
-      offers.reset(units / kWordBits);
+      for (const Bits* bits : {&offers, &dirty}) bits->reset(units / kWordBits);
       hint.store(0, kRelaxed);
     }
     uint64_t available(size_t word) const { return free.load(word) | pending.load(word); }
@@ -281,6 +304,7 @@ class BitmapPool : public CachedPool {
     Bits free;
     Bits pending;
     Bits offers;
+    Bits dirty;
     // Where the next search begins. Only a hint: a search that finds nothing there begins again at 0.
     mutable Atomic<size_t> hint{0};
   };
@@ -320,6 +344,7 @@ class BitmapPool : public CachedPool {
 
   size_t mapped_pages() const { return heap_.mapped(); }
   size_t mapped_units() const { return mapped_pages() * kUnitsPerPage; }
+  size_t words() const { return mapped_units() / kWordBits + 1; }
   size_t unit_of(uintptr_t lo) const { return (lo - arena_base()) / kMinStackBytes; }
   uint32_t page_of(uintptr_t lo) const { return static_cast<uint32_t>((lo - arena_base()) >> kPageShift); }
   uintptr_t address_of_page(size_t page) const { return arena_base() + (page << kPageShift); }
@@ -352,9 +377,9 @@ class BitmapPool : public CachedPool {
     if (offer(small.offers, word) && word < small.hint.load(kRelaxed)) small.hint.store(word, kRelaxed);
   }
 
-  void mark_dirty(size_t word) const {
-    if (!dirty_.test(word)) [[unlikely]]
-      dirty_.word(word / kWordBits).fetch_or(Bits::mask(word), kRelaxed);
+  static void mark_dirty(const Small& small, size_t word) {
+    if (!small.dirty.test(word)) [[unlikely]]
+      small.dirty.word(word / kWordBits).fetch_or(Bits::mask(word), kRelaxed);
   }
 
   void give_slot(uintptr_t lo, int order, bool keep) {
@@ -366,7 +391,7 @@ class BitmapPool : public CachedPool {
     small.free.put(word, Bits::mask(unit_of(lo)));
     if (keep || (small.slots.load(word) & lane & ~small.available(word)) != 0) {
       offer(small, word);
-      if (keep) mark_dirty(word);
+      if (keep) mark_dirty(small, word);
       return;
     }
     forget(order, word, lane);
@@ -403,7 +428,7 @@ class BitmapPool : public CachedPool {
   // Up to `want` slots of one word, as its bits; 0 when the arena is exhausted.
   uint64_t take(int order, size_t want, size_t& word) {
     const Small& small = small_[static_cast<size_t>(order)];
-    const size_t end = mapped_units() / kWordBits + 1;
+    const size_t end = words();
     const size_t hint = std::min(end, small.hint.load(kRelaxed));
     uint64_t taken = take_between(hint, end, order, want, word);
     if (taken == 0) taken = take_between(0, hint, order, want, word);
@@ -423,13 +448,21 @@ class BitmapPool : public CachedPool {
 
   uint64_t take_from(size_t word, int order, size_t want) {
     const Small& small = small_[static_cast<size_t>(order)];
-    if (const uint64_t free = small.free.load(word); free != 0) {
-      const uint64_t taken = lowest(free, want);
+    const uint64_t free = small.free.load(word);
+    const uint64_t available = free | small.pending.load(word);
+    uint64_t taken = 0;
+    if (free != 0) {
+      taken = lowest(free, want);
       small.free.store(word, free & ~taken);
-      return taken;
+    } else {
+      taken = take_pending(small.pending, small.offers, word, want);
+      if (taken == 0) return 0;
+      count_settled(order, static_cast<size_t>(std::popcount(taken)));
     }
-    const uint64_t taken = take_pending(small.pending, small.offers, word, want);
-    count_settled(order, static_cast<size_t>(std::popcount(taken)));
+    // Spans that were empty, and are put to use.
+    const uint64_t slots = small.slots.load(word);
+    demand_[static_cast<size_t>(order)] +=
+        count_lanes(span_lanes(slots) & lanes_with(taken) & ~lanes_with(slots & ~available));
     return taken;
   }
 
@@ -498,84 +531,152 @@ class BitmapPool : public CachedPool {
 
   // ---- the drain ----
 
-  // World stopped.
+  // World stopped. What an order may keep is known from here on.
   void begin_pass() SD_NO_ANALYSIS {
+    may_keep_ = planted(Defect::kReserveKept) ? demand_ : std::exchange(demand_, {});
+    turn_ = 0;
     cursor_ = 0;
     large_cursor_ = 0;
   }
 
   // Only the planted defect Q5.
   // not reached by programs: that defect alone
-  void drain_while_marking() {
+  void drain_while_marking() SD_NO_ANALYSIS {
     begin_pass();
+    may_keep_ = {};
     step(~size_t{0});
   }
 
-  size_t step(size_t words_left) SD_NO_ANALYSIS {
-    Leaving leaving;
-    std::array<size_t, kMaxOrders>
-        settled{};  // counted once a step: two atomic additions a word would be half of its cost
+  size_t step(size_t words_left) SD_EXCLUDES(drain_mutex_) {
+    MutexLock drainers(drain_mutex_);
     size_t done = 0;
-    const size_t end = mapped_units() / kWordBits + 1;
-    lock_all();
-    for (; words_left > 0 && (cursor_ = dirty_.next(cursor_, end)) < end; --words_left) {
-      count_work();
-      dirty_.drop(cursor_ / kWordBits, Bits::mask(cursor_));
-      if (planted(Defect::kQ7LastNodeSkipped) && dirty_.next(cursor_, end) == end) {
-        done += sweep(cursor_, leaving, settled, 0);
-        continue;
-      }
-      done += sweep(cursor_, leaving, settled, ~uint64_t{0});
-      // not reached by programs: no arena of theirs has so many words
-      if (leaving.full()) leave(leaving);
+    for (; turn_ < params().orders; ++turn_, cursor_ = 0) {
+      done += sweep_order(turn_, cursor_, words_left, may_keep_[static_cast<size_t>(turn_)]);
+      if (cursor_ < words()) break;
     }
-    leave(leaving);
-    for (int order = 0; order < params().orders; ++order) count_settled(order, settled[static_cast<size_t>(order)]);
-    const bool over = cursor_ >= end;
-    unlock_all();
     if (planted(Defect::kQ10BudgetNeverResumes)) pass_.store(false, std::memory_order_release);
-    return done + (over ? sweep_large(words_left) : 0);
+    return turn_ < params().orders ? done : done + sweep_large(words_left);
   }
 
-  void leave(Leaving& leaving) {
-    heap_.free_words(leaving.masks());
-    leaving.clear();
-  }
-
-  // What is pending in a word is free; spans in `lanes` that are empty leave. All locks are held and nobody retires.
-  size_t sweep(size_t word, Leaving& leaving, std::array<size_t, kMaxOrders>& settled, uint64_t lanes) const {
-    size_t done = 0;
-    uint64_t empty_lanes = 0;
+  // What waits for its order's next growth, and all that a drain has not looked at yet, serves whoever is short now.
+  // True if there was some. Nobody retires.
+  bool give_up_reserve() SD_EXCLUDES(drain_mutex_) {
+    MutexLock drainers(drain_mutex_);
+    const uint64_t before = heap_.accounts().stack_spans_released;
     for (int order = 0; order < params().orders; ++order) {
-      const Small& small = small_[static_cast<size_t>(order)];
-      const uint64_t slots = small.slots.load(word);
-      if (slots == 0) continue;
-      const uint64_t pending = small.pending.load(word);
-      uint64_t free = small.free.load(word) | pending;
-      const uint64_t empty = lanes_with(slots) & ~lanes_with(slots & ~free) & lanes;
-      if (pending != 0) {
-        small.pending.store(word, 0);
-        const auto slots_settled = static_cast<size_t>(std::popcount(pending));
-        settled[static_cast<size_t>(order)] += slots_settled;
-        done += slots_settled;
-      }
-      if (empty != 0) {
-        small.slots.store(word, slots & ~(empty * 0xffff));
-        if (!planted(Defect::kFreelistKept)) free &= ~(empty * 0xffff);
-      }
+      size_t word = 0;
+      size_t words_left = ~size_t{0};
+      size_t none = 0;
+      sweep_order(order, word, words_left, none);
+    }
+    return heap_.accounts().stack_spans_released != before;
+  }
+
+  // A span that the arena is too small for without the reserve.
+  uint32_t allocate_span(uint32_t pages, SpanUse use) {
+    const uint32_t first = heap_.allocate(pages, use);
+    return first != kNoPage || !spare() ? first : heap_.allocate(pages, use);
+  }
+
+  // Some words of an order that are looked at under one hold of its lock.
+  struct Sweep {
+    const Small& small;
+    int slots_shift;     // a span has 2^slots_shift slots
+    size_t may_keep;     // empty spans that may stay
+    size_t settled = 0;  // slots that were pending and are free
+    size_t left = 0;     // spans that leave
+
+    void take(const Sweep& later) {
+      may_keep = later.may_keep;
+      settled = later.settled;
+      left = later.left;
+    }
+  };
+
+  // Looks at an order's dirty words from `word` on, as many as are left to look at; the slots and spans given back.
+  size_t sweep_order(int order, size_t& word, size_t& words_left, size_t& may_keep)
+      SD_REQUIRES(drain_mutex_) SD_NO_ANALYSIS {
+    const Small& small = small_[static_cast<size_t>(order)];
+    const size_t end = words();
+    word = small.dirty.next(word, end);
+    if (word == end) return 0;
+    Sweep sweep{small, std::countr_zero(kPoolSpanBytes / order_bytes(order)), may_keep};
+    MutexLock lock(lock_of(order));
+    count_locks(1);
+    while (words_left > 0 && word < end) {
+      word = sweep_dirty_word(sweep, word, words_left);
+      word = small.dirty.next(word, end);
+    }
+    leave();
+    count_settled(order, sweep.settled);  // once: an atomic addition a word would be half of its cost
+    may_keep = sweep.may_keep;
+    return sweep.settled + sweep.left;
+  }
+
+  void leave() SD_REQUIRES(drain_mutex_) {
+    heap_.free_words(leaving_.masks());
+    leaving_.clear();
+  }
+
+  // Looks at the words that one word of dirty tells of, from `word` on; the one behind the last that it looked at. The
+  // order's lock is held and nobody retires.
+  size_t sweep_dirty_word(Sweep& told, size_t word, size_t& words_left) SD_REQUIRES(drain_mutex_) {
+    // not reached by programs: no arena of theirs has so many words
+    if (!leaving_.has_room(kWordBits)) leave();
+    Sweep sweep = told;  // in registers, whatever is written meanwhile
+    const Bits& dirty = sweep.small.dirty;
+    const size_t index = word / kWordBits;
+    const size_t first = index * kWordBits;
+    uint64_t stay = dirty.load(index);
+    uint64_t look = stay >> (word % kWordBits) << (word % kWordBits);
+    size_t left = words_left;
+    for (; look != 0 && left > 0; look &= look - 1, --left) {
+      count_work();
+      word = first + static_cast<size_t>(std::countr_zero(look));
+      if (!sweep_word(sweep, word)) stay ^= look & (~look + 1);
+    }
+    dirty.store(index, stay);
+    words_left = left;
+    told.take(sweep);
+    return look == 0 ? first + kWordBits : word + 1;
+  }
+
+  // What is pending in a word is free. Of its empty spans so many as may be kept stay; true if some do.
+  [[gnu::always_inline]] bool sweep_word(Sweep& sweep, size_t word) SD_REQUIRES(drain_mutex_) {
+    const Small& small = sweep.small;
+    if (planted(Defect::kQ7LastNodeSkipped) && small.dirty.next(word + 1, words()) == words()) return true;
+    const uint64_t slots = small.slots.load(word);
+    const uint64_t pending = small.pending.load(word);
+    const uint64_t free = small.free.load(word) | pending;
+    uint64_t empty = span_lanes(slots);
+    if (free != slots) empty &= ~lanes_with(slots & ~free);
+    const size_t spans = count_lanes(empty);
+    if (pending != 0) {
+      small.pending.store(word, 0);
       small.free.store(word, free);
-      empty_lanes |= empty;
+      // Mostly all of a word; then its spans say how many that is.
+      sweep.settled += pending == slots ? spans << sweep.slots_shift : static_cast<size_t>(std::popcount(pending));
     }
-    if (empty_lanes != 0) {
-      leaving.add(word / kWordsPerPageWord, pages_of_lanes(empty_lanes) << (word % kWordsPerPageWord * kPagesPerWord));
-      done += empty_lanes * 0x0001000100010001 >> 48;  // how many: one bit a lane, summed in the highest
+    const size_t stay = std::min(spans, sweep.may_keep);
+    sweep.may_keep -= stay;
+    if (stay != spans) {
+      sweep.left += spans - stay;
+      take_out(small, word, slots, free, stay == 0 ? empty : empty ^ lowest(empty, stay));
     }
-    return done;
+    return stay != 0;
+  }
+
+  // The spans of some lanes leave. Out of line, so that the words of which all stays are few instructions.
+  [[gnu::noinline]] void take_out(const Small& small, size_t word, uint64_t slots, uint64_t free, uint64_t lanes)
+      SD_REQUIRES(drain_mutex_) {
+    const uint64_t stay = ~(lanes * 0xffff);
+    small.slots.store(word, slots & stay);
+    if (!planted(Defect::kFreelistKept)) small.free.store(word, free & stay);
+    leaving_.add(word / kWordsPerPageWord, pages_of_lanes(lanes) << (word % kWordsPerPageWord * kPagesPerWord));
   }
 
   // The large stacks of some words leave. Nobody retires.
-  size_t sweep_large(size_t words_left) SD_EXCLUDES(large_mutex_) {
-    Leaving leaving;
+  size_t sweep_large(size_t words_left) SD_REQUIRES(drain_mutex_) SD_EXCLUDES(large_mutex_) {
     size_t done = 0;
     MutexLock lock(large_mutex_);
     count_locks(1);
@@ -587,21 +688,21 @@ class BitmapPool : public CachedPool {
       if (large_cursor_ < end) {
         --words_left;
         count_work();
-        done += sweep_large_word(size, large_cursor_, leaving);
         // not reached by programs: no arena of theirs has so many words
-        if (leaving.full()) leave(leaving);
+        if (!leaving_.has_room(1)) leave();
+        done += sweep_large_word(size, large_cursor_);
       } else {
         waiting &= waiting - 1;
         large_cursor_ = 0;
       }
     }
-    leave(leaving);
+    leave();
     large_waiting_.store(waiting, kRelaxed);
     if (waiting == 0) pass_.store(false, std::memory_order_release);
     return done;
   }
 
-  size_t sweep_large_word(size_t size, size_t word, Leaving& leaving) SD_REQUIRES(large_mutex_) {
+  size_t sweep_large_word(size_t size, size_t word) SD_REQUIRES(drain_mutex_, large_mutex_) {
     const Large& large = large_[size];
     const uint64_t pending = large.pending.load(word);
     large.pending.store(word, 0);
@@ -611,7 +712,7 @@ class BitmapPool : public CachedPool {
     if (pending == 0) return 0;                                        // all of them were used again
     if (const size_t pages = size_t{1} << size; pages <= kWordBits) {  // not reached by programs: no stack is larger
       // First pages at multiples of the size: times as many ones as it has pages, none meets another.
-      leaving.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
+      leaving_.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
     } else {
       // not reached by programs: their largest stack is a word of pages
       heap_.free(static_cast<uint32_t>(word * kWordBits));
@@ -620,12 +721,6 @@ class BitmapPool : public CachedPool {
   }
 
   // ---- asking ----
-
-  template <class Look>
-  void for_each_dirty(const Look& look) const {
-    const size_t end = mapped_units() / kWordBits + 1;
-    for (size_t word = dirty_.next(0, end); word < end; word = dirty_.next(word + 1, end)) look(word);
-  }
 
   // What is pending was given back by its caller, and is held.
   static void add_pending(PoolStats& stats, uint64_t bits, size_t bytes_each) {
@@ -637,15 +732,18 @@ class BitmapPool : public CachedPool {
   }
 
   void count_pending(PoolStats& stats) const {
-    for_each_dirty([&](size_t word) {
-      for (int order = 0; order < params().orders; ++order) {
-        add_pending(stats, small_[static_cast<size_t>(order)].pending.load(word), order_bytes(order));
+    const size_t end = words();
+    for (int order = 0; order < params().orders; ++order) {
+      const Small& small = small_[static_cast<size_t>(order)];
+      for (size_t word = small.dirty.next(0, end); word < end; word = small.dirty.next(word + 1, end)) {
+        add_pending(stats, small.pending.load(word), order_bytes(order));
       }
-    });
+    }
     for (uint32_t sizes = large_waiting_.load(kRelaxed); sizes != 0; sizes &= sizes - 1) {
       const auto size = static_cast<size_t>(std::countr_zero(sizes));
-      const size_t end = mapped_pages() / kWordBits + 1;
-      for (size_t word = large_[size].offers.next(0, end); word < end; word = large_[size].offers.next(word + 1, end)) {
+      const size_t page_words = mapped_pages() / kWordBits + 1;
+      const Bits& offers = large_[size].offers;
+      for (size_t word = offers.next(0, page_words); word < page_words; word = offers.next(word + 1, page_words)) {
         add_pending(stats, large_[size].pending.load(word), kPageBytes << size);
       }
     }
@@ -701,15 +799,17 @@ class BitmapPool : public CachedPool {
   // What decides which slot comes next and which spans are looked at, and a walk does not show.
   // not reached by programs: explore alone asks
   void tell_hidden(WalkVisitor& visitor) const SD_NO_ANALYSIS {
-    const size_t words = mapped_units() / kWordBits;
     for (const Small& small : small_) {
-      for (size_t word = 0; word <= words; ++word) visitor.hidden(small.pending.load(word));
-      for (size_t word = 0; word <= words / kWordBits; ++word) visitor.hidden(small.offers.load(word));
+      for (size_t word = 0; word < words(); ++word) visitor.hidden(small.pending.load(word));
+      for (size_t word = 0; word <= words() / kWordBits; ++word) visitor.hidden(small.offers.load(word));
+      for (size_t word = 0; word <= words() / kWordBits; ++word) visitor.hidden(small.dirty.load(word));
       visitor.hidden(small.hint.load(kRelaxed));
     }
-    for (size_t word = 0; word <= words / kWordBits; ++word) visitor.hidden(dirty_.load(word));
     visitor.hidden(large_waiting_.load(kRelaxed));
-    visitor.hidden(drain_pending() ? (cursor_ + 1) << 32 | large_cursor_ : 0);
+    for (const size_t spans : demand_) visitor.hidden(spans);
+    if (!drain_pending()) return;
+    for (const size_t spans : may_keep_) visitor.hidden(spans);
+    visitor.hidden(static_cast<uint64_t>(turn_) << 48 | cursor_ << 24 | large_cursor_);
   }
 
   template <size_t... size>
@@ -719,14 +819,19 @@ class BitmapPool : public CachedPool {
 
   BitmapHeap heap_;
   size_t units_;
-  Bits dirty_;
   std::array<Small, kMaxOrders> small_;
   std::array<Large, kSizes> large_;    // [n]: of 2^n pages
   Atomic<uint32_t> large_waiting_{0};  // bit n: large_[n] may have some
   Atomic<uint32_t> large_seen_{0};     // bit n: large_[n] was written since the last reset
   bool alone_ = false;                 // one marker, no mutators; written with the world stopped
   Atomic<bool> pass_{false};           // a cycle ended and what it left is not all looked at
-  size_t cursor_ = 0;                  // of the pass, a word of dirty_; under all locks
+  // Spans put to use since the last cycle ended; each under its order's lock.
+  std::array<size_t, kMaxOrders> demand_{};
+  Mutex drain_mutex_;
+  std::array<size_t, kMaxOrders> may_keep_ SD_GUARDED_BY(drain_mutex_) = {};  // empty spans that may still be kept
+  int turn_ SD_GUARDED_BY(drain_mutex_) = 0;                                  // the order whose turn it is in the pass
+  size_t cursor_ SD_GUARDED_BY(drain_mutex_) = 0;                             // a word of it
+  Leaving leaving_ SD_GUARDED_BY(drain_mutex_);
   mutable Mutex large_mutex_;
   size_t large_cursor_ SD_GUARDED_BY(large_mutex_) = 0;  // a word of the size whose turn it is
 };

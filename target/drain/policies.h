@@ -23,7 +23,10 @@ struct PolicyClaims {
   bool frees_after_grace = false;
   bool empties_in_pause = false;   // nothing is deferred any more when end_mark returns
   bool keeps_empty_spans = false;  // empty spans stay Stack until the drain (A4)
-  bool shrinks_in_place = false;   // a shrink need not be a copy
+  // ... and of an order, after it, so many as were put to use in the cycle before; all leave after one that used none
+  // (C4).
+  bool keeps_reserve = false;
+  bool shrinks_in_place = false;  // a shrink need not be a copy
   // Units of work (yield.h) that end_mark may do: for each stack then deferred, and for each page then in state Stack.
   uint32_t pause_work_per_stack = 0;
   uint32_t pause_work_per_page = 0;

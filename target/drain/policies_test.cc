@@ -52,6 +52,7 @@ class PolicyTest : public testing::TestWithParam<PolicyRow> {
   void expect_empty() {
     flush();
     drain();
+    if (claims().keeps_reserve) pass_idle_cycles(*pool_);
     const PoolStats stats = pool_->stats();
     EXPECT_EQ(stats.live_stacks, 0u);
     EXPECT_EQ(stats.held_stacks, 0u);
