@@ -150,6 +150,18 @@ INSTANTIATE_TEST_SUITE_P(Shapes, StackPoolTest,
                                          Shape{"FourPerOrder", 4, LockPlan::kPerOrder}),
                          [](const auto& shape) { return std::string(shape.param.name); });
 
+TEST_P(StackPoolTest, ASpanThatBecomesFreeIsStampedOnce) {
+  static int64_t asked;
+  params_.idle_clock = +[] { return ++asked; };
+  pool_.reset(params_);
+  const Stack stack = pool_.allocate(0, 64 << 10);
+  asked = 0;
+  pool_.free(0, stack);
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(pool_.heap_.release_idle(1), 0u) << "it is idle since then";
+  EXPECT_NE(pool_.heap_.release_idle(2), 0u);
+}
+
 TEST_P(StackPoolTest, StacksAreAlignedDisjointAndInStackSpans) {
   std::set<uintptr_t> units;
   for (size_t bytes = kMinStackBytes; bytes <= size_t{128} << 10; bytes *= 2) {

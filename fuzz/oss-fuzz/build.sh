@@ -31,7 +31,7 @@ cmake --build "$build_dir" --target fuzzers --parallel "$(nproc)"
 # The encoder links what the harnesses link, so any compiler that builds them builds it. What a coverage build of it
 # would write beside the sources is nobody's profile.
 encode="$build_dir/fuzz/encode_program"
-export LLVM_PROFILE_FILE=/dev/null
+export LLVM_PROFILE_FILE="$build_dir/encode_program.profraw"
 
 for source in "$fuzz_dir"/*_fuzzer.cc; do
   fuzzer="$(basename "$source" .cc)"
