@@ -5,12 +5,15 @@
 // has LOADed a pointer; after it a drainer frees what was put off. A pool that issues a stack twice, or again while a
 // mark runs, lets somebody read another's name, and under TSan that is a race, too. Where a policy lets a shrunk stack
 // be a stack again in the same mark, its span must stay what it was instead (A3). Whenever the world is stopped the
-// pool is walked, and its accounts must say what the mutators have (A5, A6, E1, E3).
+// pool is walked, and its accounts must say what the mutators have (A5, A6, E1, E3). Between cycles processors change
+// hands, with what is in their caches, and every now and then one goes away: its cache is flushed, and its mutator
+// waits, with all its stacks, until it is back.
 //
 //   world (a lock): mutators hold it shared for a few operations; who stops the world holds it alone.
 //   begin_cycle (alone) ─▶ markers and mutators run ─▶ markers end ─▶ end_mark, restarted (alone) ─▶ drainer, mutators
 //
 // Exit codes: 0 fine; 1 a name was another's, or something was left at the end; 66 TSan's; 2 bad usage.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -22,6 +25,7 @@
 #include <shared_mutex>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "target/arena.h"
@@ -157,19 +161,21 @@ class Stress {
     while (!done_) {
       {
         const std::shared_lock stopped_only_outside(world_);
-        for (int step = 0; step < kStepsInTheWorld; ++step) mutator_step(m, live, serial, random);
+        const Proc proc = proc_of_[static_cast<size_t>(m)];
+        for (int step = 0; step < kStepsInTheWorld && proc != kNoProc; ++step)
+          mutator_step(m, proc, live, serial, random);
       }
       std::this_thread::yield();
     }
     const std::shared_lock stopped_only_outside(world_);
-    for (const Named& named : live) give_up(m, named);
+    for (const Named& named : live) give_up(proc_of_[static_cast<size_t>(m)], named);
   }
 
-  void mutator_step(Proc proc, std::vector<Named>& live, uint64_t& serial, std::mt19937& random) {
+  void mutator_step(int m, Proc proc, std::vector<Named>& live, uint64_t& serial, std::mt19937& random) {
     if (live.size() < kMostLive && random() % 2 == 0) {
       const Stack stack = pool_->allocate(proc, kMinStackBytes << random() % (kBiggest + 1));
       if (!stack) return;
-      const Named named{stack, (static_cast<uint64_t>(proc) + 1) << 48 | ++serial};
+      const Named named{stack, (static_cast<uint64_t>(m) + 1) << 48 | ++serial};
       write_name(named);
       live.push_back(named);
       issued_.fetch_add(1, std::memory_order_relaxed);
@@ -228,6 +234,17 @@ class Stress {
     pool_->end_mark();
     check_at_rest();
     pool_->restarted();
+    move_processors();
+  }
+
+  // The world is stopped. Mutators take each other's processors over; of three cycles one leaves one of them without.
+  void move_processors() {
+    std::rotate(proc_of_.begin(), proc_of_.begin() + 1, proc_of_.end());
+    const auto away = std::find(proc_of_.begin(), proc_of_.end(), kNoProc);
+    if (away != proc_of_.end()) *away = gone_;
+    if (++moves_ % 3 != 0) return;
+    gone_ = std::exchange(proc_of_[moves_ / 3 % kMutators], kNoProc);
+    pool_->flush_cache(gone_);
   }
 
   // Retires what mutators gave, and holds pointers into all of it: to the mark's end, or as long as the policy lets a
@@ -271,6 +288,10 @@ class Stress {
   std::shared_mutex world_;
   std::atomic<bool> marking_{false};  // changes only while the world is stopped
   std::atomic<bool> done_{false};
+  // By mutator, its processor; kNoProc: it has none. Changes only while the world is stopped, as what is below.
+  std::array<Proc, kMutators> proc_of_ = {0, 1, 2};
+  Proc gone_ = kNoProc;
+  size_t moves_ = 0;
   std::mutex handing_;
   std::vector<Named> handed_over_;  // under handing_
   std::atomic<const char*> spoilt_{nullptr};
