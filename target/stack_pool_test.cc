@@ -508,7 +508,7 @@ TEST_P(StackPoolTest, MarkingLastsFromBeginToDone) {
 TEST_P(StackPoolTest, HeapSpansAreZeroWhenAsked) {
   const uintptr_t dirty = pool_.allocate_heap(2, false);
   ASSERT_NE(dirty, 0u);
-  for (size_t i = 0; i < 2 * kPageBytes; i += 8) *reinterpret_cast<uint64_t*>(dirty + i) = ~uint64_t{0};
+  std::memset(reinterpret_cast<void*>(dirty), 0xff, 2 * kPageBytes);
   pool_.free_heap(dirty);
   const uintptr_t again = pool_.allocate_heap(2, true);
   ASSERT_EQ(again, dirty);
