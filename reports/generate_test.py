@@ -788,7 +788,7 @@ class PublishTest(unittest.TestCase):
         self.refused("uncommitted")
         self.write(fixture())
         (self.report / "huge.png").write_bytes(bytes(self.module.LARGEST))
-        self.refused("too much to commit .* huge.png 5 MiB")
+        self.refused("too much to commit .* huge.png 16 MiB")
         (self.report / "huge.png").unlink()
         (self.root / "README.md").write_text("no marks", encoding="utf-8")
         self.refused("marks")
