@@ -79,7 +79,7 @@ namespace stackdrain {
     "what becomes of a freed block is decided by its size alone: a heap block of a slot's size goes into a cache",    \
     "B1 B2 E3 assertion")                                                                                             \
   X(kSplitKeepsOldList, "split-keeps-old-list", "#7544 8d321625fd",                                                   \
-    "the half that an in-place shrink keeps is left on a list of what it was", "A4 A5 A6 B1 E5")                      \
+    "the half that an in-place shrink keeps is left on a list of what it was", "A1 A4 A5 A6 B1 E5")                   \
   X(kElemKeptInCachedRecord, "elem-kept-in-cached-record", "b02450da02",                                              \
     "a channel record keeps its elem when it goes back to the cache of records", "D1 A3")                             \
   X(kStaleLinkInCachedRecord, "stale-link-in-cached-record", "#9110",                                                 \
