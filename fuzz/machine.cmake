@@ -19,5 +19,7 @@ if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
                  "-fno-sanitize=address;-DSTACKDRAIN_ASAN=1")
   endif()
 endif()
-stackdrain_test(schedule_test SOURCES schedule_test.cc race_test.cc LIBS stackdrain_machine)
+# Without yield points nothing can be interrupted.
+stackdrain_test(schedule_test SOURCES schedule_test.cc race_test.cc $<$<BOOL:${STACKDRAIN_YIELDS}>:schedule_points_test.cc>
+                LIBS stackdrain_machine)
 stackdrain_test(machine_test SOURCES machine_test.cc checker_test.cc demand_test.cc live_stacks_test.cc unit_set_test.cc differential_test.cc lock_graph_test.cc signature_test.cc LIBS stackdrain_machine)
