@@ -605,7 +605,9 @@ bool Checker::check_fresh(const PoolParams& params) {
                                                 !pool.drain_pending() && pool.params() == params);
   right = right && collector.phase() == Phase::kOff && collector.cycle() == 0 && collector.bad_pointers() == 0 &&
           collector.objects_marked() == 0 && collector.pointers_judged() == 0;
-  for (Proc proc = 0; proc < params.procs; ++proc) right = right && collector.buffered(proc).empty();
+  for (Proc proc = 0; proc < params.procs; ++proc) {
+    right = right && collector.buffered(proc).empty() && collector.has_thread(proc);
+  }
   for (int marker = 0; marker < kMachineMarkers; ++marker) right = right && collector.held(marker).pointer == 0;
   for (const Goroutine& goroutine : watched_.goroutines) {
     right = right && !goroutine.alive() && !goroutine.stack() && goroutine.generation() == 0 && goroutine.used() == 0 &&
@@ -616,14 +618,15 @@ bool Checker::check_fresh(const PoolParams& params) {
   return right || report(Invariant::kE6, "a run does not begin with an empty world: the one before it left something");
 }
 
-bool Checker::check_refused(uint32_t pages, int order) {
+bool Checker::check_refused(uint32_t pages, int order, bool by_system) {
   if (failed_ || overlap_ || !watched_.claims.pools_as_go) return !failed_;
   // What was short of memory then may have had it freed since, in the same root job.
   if (watched_.claims.frees_after_grace && watched_.collector->phase() == Phase::kMark) return true;
   const PoolParams& params = watched_.pool->params();
   const size_t mapped = watched_.pool->arena_mapped() >> kPageShift;
   const size_t align = watched_.claims.aligns_stacks && order != kNoOrder ? std::min(pages, 64u) : 1;
-  const bool can_grow = params.arena_pages != 0 && (mapped + align - 1) / align * align + pages <= params.arena_pages;
+  const bool can_grow =
+      !by_system && params.arena_pages != 0 && (mapped + align - 1) / align * align + pages <= params.arena_pages;
   FittingSpan fitting(pages, order, align, arena_base_);
   if (!can_grow) watched_.pool->walk(fitting);
   if (!can_grow && fitting.base() == 0) return true;
@@ -897,6 +900,46 @@ bool Checker::check_step_size(size_t budget, size_t freed, size_t left) {
                                                                : left;
   if (freed == std::min(told, left)) return true;
   return report(Invariant::kC8, "a drain step that is to free %zu freed %zu of %zu stacks", told, freed, left);
+}
+
+uint64_t Checker::hold_bound(size_t budget, uint64_t stacks, uint64_t pages) const {
+  const PoolParams& params = watched_.pool->params();
+  switch (watched_.claims.hold_bound) {
+    case HoldBound::kUnsaid:
+      break;
+    case HoldBound::kAsTold:
+      if (params.drain_hold == DrainHold::kEach) return 1;
+      if (budget != 0) return budget;
+      return params.drain_hold == DrainHold::kBatch ? params.drain_batch : stacks;
+    case HoldBound::kBatch:
+      return params.drain_batch;
+    case HoldBound::kBudget:
+      return budget != 0 ? budget : watched_.claims.hold_of_step;
+    case HoldBound::kPages:
+      return pages;
+  }
+  return kUnbounded;
+}
+
+bool Checker::check_pause(uint64_t work, uint64_t stacks, uint64_t pages) {
+  const PolicyClaims& claims = watched_.claims;
+  const uint64_t bound = claims.pause_work_per_stack * stacks + claims.pause_work_per_page * pages;
+  if (!claims.sound || work <= bound) return !failed_;
+  return report(Invariant::kF4,
+                "the pause did %" PRIu64 " units of work, the policy says at most %" PRIu64 " for %" PRIu64
+                " deferred stacks and %" PRIu64 " pages of stacks",
+                work, bound, stacks, pages);
+}
+
+bool Checker::check_adopted(Proc proc) {
+  const size_t left = watched_.collector->buffered(proc).size();
+  if (failed_) return false;
+  if (!watched_.collector->has_thread(proc)) {
+    return report(Invariant::kB5, "p%d was taken over, and nobody may use it", proc);
+  }
+  if (left == 0) return true;
+  return report(Invariant::kA3, "p%d was taken over, and %zu pointers that its thread wrote are not judged", proc,
+                left);
 }
 
 bool Checker::check_next_of_drain(uintptr_t next, size_t left) {

@@ -71,8 +71,8 @@ class Checker final : private WalkVisitor {
   // A run begins with nothing, whatever was before it (E6).
   bool check_fresh(const PoolParams& params);
   // `pages` pages were refused, for a stack of that order (kLargeOrder: a large one; kNoOrder: for the heap): there
-  // were none (A6). Asks nothing where operations overlap.
-  bool check_refused(uint32_t pages, int order);
+  // were none (A6), and no more to be had unless the system refused them. Asks nothing where operations overlap.
+  bool check_refused(uint32_t pages, int order, bool by_system);
   // Cycle number `cycle` has begun as it was said (F3), and the caches, which held `cached_before`, are flushed or not
   // (B5).
   bool check_begun(CycleKind kind, uint32_t cycle, uint64_t cached_before);
@@ -88,6 +88,15 @@ class Checker final : private WalkVisitor {
   bool check_cache_release();
   // C8: a drain step whose policy frees as many as it is told freed `freed` of `left`.
   bool check_step_size(size_t budget, size_t freed, size_t left);
+  // The units of work that a drain step with that budget may do under one hold of a lock (C8), with `stacks` deferred
+  // and `pages` ever in state Stack at once; kUnbounded: its policy does not say.
+  static constexpr uint64_t kUnbounded = ~uint64_t{0};
+  uint64_t hold_bound(size_t budget, uint64_t stacks, uint64_t pages) const;
+  // F4: the pause's part of the drain did that much work, with so many stacks deferred and pages in state Stack.
+  bool check_pause(uint64_t work, uint64_t stacks, uint64_t pages);
+  // Somebody has taken over a processor whose thread is gone: what its write barrier had buffered is judged (A3), and
+  // it is a thread's again (B5).
+  bool check_adopted(Proc proc);
   // The operation under way has others inside it: what is lost now was lost between them (C6).
   void note_overlap(bool overlap) { overlap_ = overlap; }
   bool overlap() const { return overlap_; }

@@ -266,14 +266,14 @@ TEST_F(CheckerTest, A1ASpanThatLeftWhileAMarkRuns) {
 
 TEST_F(CheckerTest, A6AStackThatIsRefusedWhileThereIsRoom) {
   make({});
-  EXPECT_TRUE(checker_.check_refused(2048, kLargeOrder)) << "no arena has so many pages";
-  EXPECT_EQ((checker_.check_refused(4, 0), reported()), "A6");
+  EXPECT_TRUE(checker_.check_refused(2048, kLargeOrder, false)) << "no arena has so many pages";
+  EXPECT_EQ((checker_.check_refused(4, 0, false), reported()), "A6");
 }
 
 TEST_F(CheckerTest, A6ASlotThatIsRefusedWhileThereIsOne) {
   make({});
-  EXPECT_TRUE(checker_.check_refused(2048, 1)) << "nobody has stacks of 4 KiB";
-  EXPECT_EQ((checker_.check_refused(2048, 2), reported()), "A6") << "two of four slots of 8 KiB are free";
+  EXPECT_TRUE(checker_.check_refused(2048, 1, false)) << "nobody has stacks of 4 KiB";
+  EXPECT_EQ((checker_.check_refused(2048, 2, false), reported()), "A6") << "two of four slots of 8 KiB are free";
 }
 
 TEST_F(CheckerTest, B3AFreeSlotWhoseLinkSomebodyWroteOver) {
@@ -372,6 +372,34 @@ TEST_F(CheckerTest, F3ACycleThatIsNotTheOneThatWasBegun) {
   make({});
   collector_->begin({2, false});
   EXPECT_EQ((checker_.check_begun({1, false}, 1, pool_->stats().cached_bytes), reported()), "F3");
+}
+
+// Of a system that refuses nothing can be asked; of what is idle it can.
+TEST_F(CheckerTest, A6MemoryThatIsRefusedBySystemAndIsThere) {
+  make({});
+  EXPECT_TRUE(checker_.check_refused(200, kLargeOrder, true)) << "only 128 are mapped";
+  EXPECT_EQ((checker_.check_refused(1, kNoOrder, true), reported()), "A6") << "a page of what is mapped is idle";
+}
+
+TEST_F(CheckerTest, C8WhatADrainMayDoUnderOneHold) {
+  const auto bound = [this](std::string_view policy, DrainHold hold, size_t budget) {
+    make({}, policy);
+    PoolParams params = seed_preset();
+    params.drain_hold = hold;
+    params.drain_batch = 7;
+    pool_->reset(params);
+    return checker_.hold_bound(budget, 100, 1000);
+  };
+  EXPECT_EQ(bound("after-restart", DrainHold::kWhole, 0), 100u);
+  EXPECT_EQ(bound("after-restart", DrainHold::kWhole, 3), 3u);
+  EXPECT_EQ(bound("after-restart", DrainHold::kBatch, 0), 7u);
+  EXPECT_EQ(bound("after-restart", DrainHold::kBatch, 9), 9u);
+  EXPECT_EQ(bound("after-restart", DrainHold::kEach, 9), 1u);
+  EXPECT_EQ(bound("quiescent", DrainHold::kEach, 9), 7u);
+  EXPECT_EQ(bound("bitmap", DrainHold::kEach, 9), 9u);
+  EXPECT_EQ(bound("bitmap", DrainHold::kEach, 0), 256u);
+  EXPECT_EQ(bound("span-after-restart", DrainHold::kEach, 9), 1000u);
+  EXPECT_EQ(bound("serial", DrainHold::kEach, 9), Checker::kUnbounded);
 }
 
 TEST_F(CheckerTest, C8AStepThatFreesLessThanItIsTold) {

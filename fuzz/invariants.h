@@ -49,7 +49,10 @@ namespace stackdrain {
   X(kC6, "C6", "c", "detach and push linearize", "held stacks, when operations overlap")                              \
   X(kC7, "C7", "1", "held bytes and age stay within the policy's bound",                                              \
     "nothing held when nothing is pending; large stacks kept")                                                        \
-  X(kC8, "C8", "c", "a budgeted drain ends in n/budget steps, each within its budget", "each drain step")             \
+  X(kC8, "C8", "c",                                                                                                   \
+    "a budgeted drain ends in n/budget steps, each within its budget; nobody waits for more of it than its policy "   \
+    "says",                                                                                                           \
+    "each drain step; schedule_fuzzer: work under a lock that a mutator waits for")                                   \
   X(kD1, "D1", "n", "after a move no root word lies in the old stack", "each root after every operation")             \
   X(kD2, "D2", "n", "a move keeps each word: pointers by distance to hi, all else equal", "each frame word, walk")    \
   X(kD3, "D3", "1", "shrink: half, used (+ guard) < size/4; grow: at least double, at most the maximum", "model")     \
@@ -72,7 +75,8 @@ namespace stackdrain {
   X(kF2, "F2", "c", "the allocator is not re-entered", "each entry, by processor")                                    \
   X(kF3, "F3", "c", "the phase does not change within an allocator operation",                                        \
     "both ends of each; what begins a cycle")                                                                         \
-  X(kF4, "F4", "c", "every operation ends in bounded steps", "drain loops, tries to claim a goroutine")               \
+  X(kF4, "F4", "c", "every operation ends in bounded steps",                                                          \
+    "drain loops, tries to claim a goroutine; work in the pause, and under one hold of a lock by a drain")            \
   X(kF5, "F5", "n", "poison state = liveness", "walk, under ASan")                                                    \
   X(kF6, "F6", "c", "no descriptor is recycled before its last user", "walk of the merged-away descriptors")          \
   X(kF7, "F7", "c", "exactly one \"last one out\"", "drain")                                                          \

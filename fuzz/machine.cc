@@ -16,6 +16,8 @@ constexpr const char* kStopped = "the world is stopped";
 constexpr const char* kNoMark = "no mark runs";
 constexpr const char* kBusy = "it is busy in the operation around this one";
 constexpr const char* kTaken = "a sender has its record already, and wakes it";
+constexpr const char* kNoThread = "its processor's thread is gone";
+constexpr const char* kNoProcessor = "there is no such processor";
 constexpr const char* kNeedsStop = "can't stop the world inside an operation";
 
 // A walk is due when kWalkEvery operations changed the pool since the last, and as many as an eighth of the spans and
@@ -44,6 +46,8 @@ bool leaves_pool_alone(Op op) {
     case Op::kInside:
     case Op::kLook:
     case Op::kStatus:
+    case Op::kRefuse:
+    case Op::kDie:
       return true;
     default:
       return false;
@@ -61,7 +65,8 @@ static_assert(kRecordNames.size() == kRootKinds && kStatusNames.size() == std::s
 
 // Takes no lock of the pool, so it may run where one is held.
 bool takes_no_lock(Op op) {
-  return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook;
+  return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook || op == Op::kRefuse ||
+         op == Op::kDie;
 }
 
 }  // namespace
@@ -112,6 +117,8 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   retired_ = {};
   retires_ = 0;
   job_over_ = false;
+  refusals_ = 0;
+  refused_ = false;
   since_walk_ = 0;
   points_reached_ = 0;
   watch_ = watch_always_;
@@ -159,6 +166,7 @@ void Machine::run_next() {
   const bool host = armed_;
   const size_t nested_end = std::min(length_, next_ + armed_count_);
   armed_ = false;
+  refused_ = false;
   live_hook_ = host;
   checker_.note_overlap(false);
   run_one(index_);
@@ -264,6 +272,13 @@ void Machine::run_nested() {
   locks_.forget_holds(host_hold);
 }
 
+bool Machine::maps() {
+  if (refusals_ == 0) return true;
+  --refusals_;
+  refused_ = true;
+  return false;
+}
+
 bool Machine::check_locks() {
   if (!locks_.has_cycle()) return true;
   if (locks_.from() == locks_.to()) {
@@ -332,6 +347,7 @@ bool Machine::before_claim(uint32_t g) const {
 // Why an operation of a mutator on `g` can't happen now, or nullptr.
 const char* Machine::mutator_refusal(uint32_t g) const {
   if (!mutators_run()) return kStopped;
+  if (!collector_.has_thread(proc_)) return kNoThread;
   if (nested_ && (host_.proc == proc_ || host_.goroutine == static_cast<int>(g))) return kBusy;
   return nullptr;
 }
@@ -441,6 +457,11 @@ const char* Machine::execute(Operation operation) {
     case Op::kRelease:
       refusal = do_release();
       break;
+    case Op::kRefuse:
+    case Op::kDie:
+    case Op::kAdopt:
+      refusal = do_fault(operation);
+      break;
     case Op::kQuiesce:
       refusal = do_quiesce();
       break;
@@ -512,7 +533,7 @@ void Machine::expect_allocated(Stack stack, Proc proc) {
 void Machine::settle_refill() {
   const uint64_t expected = model_.demand.cached_bytes();
   const uint64_t cached = pool_->stats().cached_bytes;
-  const bool exhausted = pool_->arena_mapped() == size_t{pool_->params().arena_pages} << kPageShift;
+  const bool exhausted = refused_ || pool_->arena_mapped() == size_t{pool_->params().arena_pages} << kPageShift;
   model_.demand.settle(exhausted && cached < expected ? expected - cached : 0);
 }
 
@@ -525,7 +546,7 @@ void Machine::refuse(size_t bytes) {
   starve();
   const int order = order_of(bytes);
   const bool small = order < pool_->params().orders;
-  checker_.check_refused(small ? kPoolSpanPages : pages_for(bytes), small ? order : kLargeOrder);
+  checker_.check_refused(small ? kPoolSpanPages : pages_for(bytes), small ? order : kLargeOrder, refused_);
 }
 
 // `old`: taken before the move, because afterwards its span may be anything.
@@ -746,6 +767,7 @@ const char* Machine::do_wake(Operation operation) {
 const char* Machine::do_send(Operation operation) {
   const uint32_t g = operation.arg(0);
   if (!mutators_run()) return kStopped;
+  if (!collector_.has_thread(proc_)) return kNoThread;
   ModelGoroutine& owner = expected(g);
   if (owner.roots[static_cast<size_t>(RootKind::kElem)] == 0) return "it waits on no channel";
   if (nested_ && host_.wakes == static_cast<int>(g)) return kTaken;
@@ -817,6 +839,7 @@ const char* Machine::do_status(Operation operation) {
 
 const char* Machine::do_heap_alloc(Operation operation) {
   if (!mutators_run()) return kStopped;
+  if (!collector_.has_thread(proc_)) return kNoThread;
   const uint32_t slot = operation.arg(0);
   if (model_.heap[slot] != 0) return "that heap slot is taken";
   const uint32_t pages = operation.arg(1) + 1;
@@ -825,7 +848,7 @@ const char* Machine::do_heap_alloc(Operation operation) {
   const uintptr_t base = pool_->allocate_heap(pages, zeroed);
   if (base == 0) {
     starve();
-    checker_.check_refused(pages, kNoOrder);
+    checker_.check_refused(pages, kNoOrder, refused_);
     return "the arena is exhausted";
   }
   const Location at = pool_->locate(base);
@@ -865,7 +888,7 @@ const char* Machine::do_heap_free(Operation operation) {
 
 const char* Machine::do_proc(Operation operation) {
   const int proc = static_cast<int>(operation.arg(0));
-  if (proc >= pool_->params().procs) return "there is no such processor";
+  if (proc >= pool_->params().procs) return kNoProcessor;
   if (nested_) call(Op::kSetProc, "hook.resume_on(%d);", proc);
   proc_ = proc;
   return nullptr;
@@ -873,8 +896,9 @@ const char* Machine::do_proc(Operation operation) {
 
 const char* Machine::do_flush(Operation operation) {
   const int proc = static_cast<int>(operation.arg(0));
-  if (proc >= pool_->params().procs) return "there is no such processor";
+  if (proc >= pool_->params().procs) return kNoProcessor;
   if (!mutators_run()) return kStopped;
+  if (!collector_.has_thread(proc)) return kNoThread;
   if (nested_ && host_.proc == proc) return kBusy;
   if (!nested_) host_ = {proc, -1, -1};
   call(Op::kFlush, "pool.flush_cache(%d);", proc);
@@ -901,6 +925,52 @@ const char* Machine::do_release() {
   }
   note("%" PRIu64 " bytes given back to the system", bytes);
   return nullptr;
+}
+
+// ---- faults ----
+
+const char* Machine::do_fault(Operation operation) {
+  const auto proc = static_cast<Proc>(operation.arg(0));
+  if (operation.op() == Op::kRefuse) return do_refuse(operation.arg(0) + 1);
+  return operation.op() == Op::kDie ? do_die(proc) : do_adopt(proc);
+}
+
+const char* Machine::do_refuse(uint32_t times) {
+  call(Op::kRefuse, "hook.refuse_next(%u);", times);
+  refusals_ = times;
+  return nullptr;
+}
+
+// At a safepoint of its thread: not in the middle of anything.
+const char* Machine::do_die(Proc proc) {
+  if (proc >= pool_->params().procs) return kNoProcessor;
+  if (!mutators_run()) return kStopped;
+  if (!collector_.has_thread(proc)) return kNoThread;
+  if (nested_ && host_.proc == proc) return kBusy;
+  call(Op::kDie, "collector.abandon(%d);", proc);
+  collector_.abandon(proc);
+  return nullptr;
+}
+
+// By a thread in the background, which has no processor of its own.
+const char* Machine::do_adopt(Proc proc) {
+  if (proc >= pool_->params().procs) return kNoProcessor;
+  if (!mutators_run()) return kStopped;
+  call(Op::kAdopt, "collector.adopt(%d);", proc);
+  if (!collector_.adopt(proc)) return "its thread is not gone, or somebody takes over already";
+  model_.demand.flushed(proc);
+  note_buffer(proc);
+  checker_.check_adopted(proc);
+  return nullptr;
+}
+
+void Machine::adopt_all() {
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) {
+    if (collector_.has_thread(proc)) continue;
+    call(Op::kAdopt, "collector.adopt(%d);", proc);
+    collector_.adopt(proc);
+    model_.demand.flushed(proc);
+  }
 }
 
 // ---- the collector ----
@@ -1075,13 +1145,7 @@ bool Machine::end_mark_in_bounds() {
   model_.demand.cycle_ended();
   const uint64_t work = work_so_far() - before;
   pause_work_ = work;
-  const PolicyClaims& claims = policy_->claims;
-  const uint64_t bound = claims.pause_work_per_stack * stacks + claims.pause_work_per_page * pages;
-  if (!claims.sound || work <= bound) return true;
-  return checker_.report(Invariant::kF4,
-                         "the pause did %" PRIu64 " units of work, the policy says at most %" PRIu64 " for %" PRIu64
-                         " deferred stacks and %" PRIu64 " pages of stacks",
-                         work, bound, stacks, pages);
+  return checker_.check_pause(work, stacks, pages);
 }
 
 Resolved Machine::resolve(int marker) {
@@ -1204,7 +1268,8 @@ const char* Machine::do_drain(size_t budget) {
   const size_t freed = all_freed - freed_inside_;
   note("%zu freed", freed);
   checker_.settle_drained(model_, policy_->claims.defers_shrunk ? all_freed : 0);
-  if (policy_->claims.holds_as_told && !checker_.overlap()) checker_.check_step_size(budget, freed, left);
+  if (policy_->claims.hold_bound == HoldBound::kAsTold && !checker_.overlap())
+    checker_.check_step_size(budget, freed, left);
   if (nested_) return nullptr;
   if (!pool_->drain_pending()) model_.forget_reserve();
   if (!pool_->drain_pending() && !checker_.failed()) checker_.check_quiescent(false);
@@ -1277,15 +1342,13 @@ void Machine::check_released(uint64_t released, size_t said) {
   checker_.report(Invariant::kC3, "the drain says it freed %zu spans, but %" PRIu64 " became Free", said, released);
 }
 
-// A mutator waits at most for what a drainer does under one hold of a lock: as much as the world says, or as the step's
-// budget.
+// A mutator waits at most for what a drainer does under one hold of a lock: as much as the policy says.
 void Machine::check_hold(size_t budget) {
-  const PoolParams& params = pool_->params();
-  if (!policy_->claims.holds_as_told || params.drain_hold == DrainHold::kWhole) return;
-  const uint64_t bound = params.drain_hold == DrainHold::kEach ? 1 : std::max(size_t{params.drain_batch}, budget);
+  const uint64_t pages = pool_->stats().peak_stack_bytes >> kPageShift;
+  const uint64_t bound = checker_.hold_bound(budget, model_.deferred.count, pages);
   if (locks_.longest_hold() <= bound) return;
   checker_.report(Invariant::kF4,
-                  "a drainer held a lock for %" PRIu64 " units of work, the world says %" PRIu64 " at most",
+                  "a drainer held a lock for %" PRIu64 " units of work, the policy says %" PRIu64 " at most",
                   locks_.longest_hold(), bound);
 }
 
@@ -1312,6 +1375,7 @@ const char* Machine::do_quiesce() {
 
 // Everything dies, through the front door: one more cycle gives back what dead goroutines kept.
 bool Machine::kill_all() {
+  adopt_all();
   for (uint32_t g = 0; g < kGoroutines; ++g) {
     ModelGoroutine& owner = expected(g);
     if (!owner.alive()) continue;

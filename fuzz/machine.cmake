@@ -22,4 +22,7 @@ endif()
 # Without yield points nothing can be interrupted.
 stackdrain_test(schedule_test SOURCES schedule_test.cc race_test.cc $<$<BOOL:${STACKDRAIN_YIELDS}>:schedule_points_test.cc>
                 LIBS stackdrain_machine)
+if(TARGET schedule_test)
+  target_compile_definitions(schedule_test PRIVATE STACKDRAIN_CORPUS="${PROJECT_SOURCE_DIR}/corpus")
+endif()
 stackdrain_test(machine_test SOURCES machine_test.cc checker_test.cc demand_test.cc live_stacks_test.cc unit_set_test.cc differential_test.cc lock_graph_test.cc signature_test.cc LIBS stackdrain_machine)

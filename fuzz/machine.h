@@ -162,7 +162,10 @@ class Machine final : private YieldHook {
 
   void at(Yield point) override;
   // A preempted goroutine goes on where `proc` operations have put it meanwhile.
-  Proc resumes_on(Proc proc) override { return !nested_ && host_.proc == proc ? proc_ : proc; }
+  Proc resumes_on(Proc proc) override {
+    return !nested_ && host_.proc == proc && collector_.has_thread(proc_) ? proc_ : proc;
+  }
+  bool maps() override;
   void drain_goes_on(uintptr_t next, size_t left) override { checker_.check_next_of_drain(next, left); }
   void entered(Proc proc) override { checker_.entered(proc); }
   void left() override { checker_.left(); }
@@ -227,6 +230,11 @@ class Machine final : private YieldHook {
   const char* do_help(uint32_t marker);
   const char* do_status(Operation operation);
   const char* do_release();
+  const char* do_fault(Operation operation);
+  const char* do_refuse(uint32_t times);
+  const char* do_die(Proc proc);
+  const char* do_adopt(Proc proc);
+  void adopt_all();
   const char* do_quiesce();
 
   bool grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes);
@@ -301,6 +309,8 @@ class Machine final : private YieldHook {
   Moment retired_;
   uint64_t retires_ = 0;
   bool job_over_ = false;    // the operation under way ended a root job
+  uint32_t refusals_ = 0;    // the system still refuses that many times
+  bool refused_ = false;     // ... and did, in the operation under way
   size_t freed_inside_ = 0;  // stacks that drain steps inside the one under way have freed
 };
 

@@ -53,14 +53,24 @@ constexpr auto kWeights = [] {
   set(Op::kAt, 0);  // an interleaving brings what belongs to it
   set(Op::kInside, 0);
   set(Op::kHelp, 0);  // inside gc-end only
+  set(Op::kRefuse, 2);
+  set(Op::kDie, 2);
   return weights;
 }();
 
+// A bit for each operation.
+using OpSet = uint64_t;
+static_assert(kOperations.size() <= 64);
+constexpr OpSet kAnyOp = ~OpSet{0};
+constexpr OpSet one(Op op) {
+  return OpSet{1} << static_cast<uint32_t>(op);
+}
+
 // The operations that come by a yield point: who can be a host there.
 constexpr auto kHosts = [] {
-  std::array<uint32_t, kYieldPoints.size()> hosts{};
+  std::array<OpSet, kYieldPoints.size()> hosts{};
   const auto set = [&](Yield point, std::initializer_list<Op> ops) {
-    for (const Op op : ops) hosts[static_cast<size_t>(point)] |= uint32_t{1} << static_cast<uint32_t>(op);
+    for (const Op op : ops) hosts[static_cast<size_t>(point)] |= one(op);
   };
   for (const Yield point :
        {Yield::kCopyAlloc, Yield::kCopyAdjust, Yield::kCopyCopy, Yield::kCopySwap, Yield::kCopyFree, Yield::kClaim}) {
@@ -69,8 +79,8 @@ constexpr auto kHosts = [] {
   set(Yield::kSendElem, {Op::kSend});
   set(Yield::kCacheRefill, {Op::kSpawn, Op::kGrow});
   set(Yield::kCacheRelease, {Op::kExit});
-  set(Yield::kFlush, {Op::kFlush, Op::kGcBegin, Op::kGcMark});
-  set(Yield::kFlushList, {Op::kFlush, Op::kGcBegin, Op::kGcMark});
+  set(Yield::kFlush, {Op::kFlush, Op::kAdopt, Op::kGcBegin, Op::kGcMark});
+  set(Yield::kFlushList, {Op::kFlush, Op::kAdopt, Op::kGcBegin, Op::kGcMark});
   set(Yield::kRetire, {Op::kShrink, Op::kGrow, Op::kExit});
   set(Yield::kDrainStep, {Op::kDrain, Op::kGcEnd});
   set(Yield::kHandOff, {Op::kDrain, Op::kGcEnd});
@@ -83,16 +93,10 @@ constexpr auto kHosts = [] {
   set(Yield::kIssue, {Op::kSpawn, Op::kHeapAlloc});
   return hosts;
 }();
-static_assert(kOperations.size() <= 32, "kHosts holds a bit for each operation");
-static_assert(std::find(kHosts.begin(), kHosts.end(), 0u) == kHosts.end(), "each yield point needs a host");
+static_assert(std::find(kHosts.begin(), kHosts.end(), OpSet{0}) == kHosts.end(), "each yield point needs a host");
 
 // What takes or gives a stack: as a guest it meets the host in the pool, whichever goroutine it is about.
-constexpr uint32_t kPoolOps = [] {
-  uint32_t ops = 0;
-  for (const Op op : {Op::kSpawn, Op::kExit, Op::kGrow, Op::kShrink, Op::kFlush})
-    ops |= uint32_t{1} << static_cast<uint32_t>(op);
-  return ops;
-}();
+constexpr OpSet kPoolOps = one(Op::kSpawn) | one(Op::kExit) | one(Op::kGrow) | one(Op::kShrink) | one(Op::kFlush);
 
 // Values that a byte mutator would spread over the whole field.
 uint32_t likely_value(FieldKind kind, int bits, Random& random) {
@@ -137,10 +141,10 @@ Operation made(Op op, Random& random) {
 }
 
 // One of the operations in `subset`, by weight.
-Operation random_operation(uint32_t subset, Random& random) {
+Operation random_operation(OpSet subset, Random& random) {
   uint32_t total = 0;
   for (size_t code = 0; code < kOperations.size(); ++code) total += (subset >> code & 1) != 0 ? kWeights[code] : 0;
-  if (total == 0) return random_operation(~uint32_t{0}, random);
+  if (total == 0) return random_operation(kAnyOp, random);
   size_t left = random.below(total);
   for (size_t code = 0;; ++code) {
     const size_t weight = (subset >> code & 1) != 0 ? kWeights[code] : 0;
@@ -149,7 +153,7 @@ Operation random_operation(uint32_t subset, Random& random) {
   }
 }
 
-Op nth_set(uint32_t mask, size_t n) {
+Op nth_set(OpSet mask, size_t n) {
   for (; n > 0; --n) mask &= mask - 1;
   return static_cast<Op>(std::countr_zero(mask));
 }
@@ -204,6 +208,12 @@ class Sketch {
         break;
       case Op::kHeapFree:
         heap_ &= ~(uint32_t{1} << operation.arg(0));
+        break;
+      case Op::kDie:
+        if (mutators()) abandoned_ |= uint32_t{1} << operation.arg(0);
+        break;
+      case Op::kAdopt:
+        if (mutators()) abandoned_ &= ~(uint32_t{1} << operation.arg(0));
         break;
       case Op::kGcBegin:
         if (phase_ == Phase::kOff) phase_ = Phase::kMark, markers_ = operation.arg(0) + 1, held_ = 0;
@@ -266,6 +276,10 @@ class Sketch {
         return phase_ == Phase::kMarked;
       case Op::kHeapAlloc:
         return mutators() && choose(operation, FieldKind::kHeapSlot, ~heap_ & 0xffff, random);
+      case Op::kDie:
+        return mutators();
+      case Op::kAdopt:
+        return mutators() && choose(operation, FieldKind::kProc, abandoned_, random);
       case Op::kHeapFree:
         return phase_ == Phase::kOff && choose(operation, FieldKind::kHeapSlot, heap_, random);
       default:
@@ -308,13 +322,14 @@ class Sketch {
   uint32_t records_ = 0;
   uint32_t heap_ = 0;
   uint32_t held_ = 0;
+  uint32_t abandoned_ = 0;  // processors
   uint32_t markers_ = 1;
   Phase phase_ = Phase::kOff;
   bool concurrent_ = false;
 };
 
 // An operation that can do something there, if one is soon found.
-Operation fitting_operation(const Sketch& sketch, uint32_t subset, Random& random) {
+Operation fitting_operation(const Sketch& sketch, OpSet subset, Random& random) {
   Operation operation;
   for (int tries = 0; tries < 12; ++tries) {
     operation = random_operation(subset, random);
@@ -382,8 +397,8 @@ class Draft {
     for (size_t i = 0; i < at; ++i) sketch.apply(get(i));
     return sketch;
   }
-  void insert_fitting(size_t at) { insert(at, fitting_operation(sketch_at(at), ~uint32_t{0}, random_)); }
-  void replace(size_t at) { set(at, fitting_operation(sketch_at(at), ~uint32_t{0}, random_)); }
+  void insert_fitting(size_t at) { insert(at, fitting_operation(sketch_at(at), kAnyOp, random_)); }
+  void replace(size_t at) { set(at, fitting_operation(sketch_at(at), kAnyOp, random_)); }
 
   void insert(size_t at, Operation operation) {
     if (count_ == limit_) return;
@@ -421,7 +436,7 @@ class Draft {
   void retarget() {
     const size_t at = some();
     Operation operation = get(at);
-    if (operation.reserved()) return set(at, random_operation(~uint32_t{0}, random_));
+    if (operation.reserved()) return set(at, random_operation(kAnyOp, random_));
     const auto& fields = kOperations[operation.code].fields;
     std::array<size_t, kMaxFields> real{};
     size_t count = 0;
@@ -463,7 +478,7 @@ class Draft {
   // that comes by the point is the host, if there is one; the guest is often about the host's goroutine.
   void interleave() {
     const size_t point = random_.below(kYieldPoints.size());
-    const uint32_t hosts = kHosts[point];
+    const OpSet hosts = kHosts[point];
     Operation inside = made(Op::kInside, random_);
     inside.bits = static_cast<uint16_t>(point);
     const size_t guests = random_.one_in(4) ? 2 : 1;
@@ -487,19 +502,20 @@ class Draft {
   Operation guest_of(Operation host, const Sketch& sketch) {
     const std::optional<uint32_t> same = host.goroutine();
     if (host.op() == Op::kGcEnd && random_.one_in(2)) return made(Op::kHelp, random_);
-    if (!same.has_value()) return fitting_operation(sketch, random_.one_in(2) ? kPoolOps : ~uint32_t{0}, random_);
-    if (random_.one_in(3)) return fitting_operation(sketch, ~uint32_t{0}, random_);
+    if (host.op() == Op::kAdopt && random_.one_in(2)) return host;
+    if (!same.has_value()) return fitting_operation(sketch, random_.one_in(2) ? kPoolOps : kAnyOp, random_);
+    if (random_.one_in(3)) return fitting_operation(sketch, kAnyOp, random_);
     for (int tries = 0; tries < 16; ++tries) {
-      const Operation wanted = with(random_operation(~uint32_t{0}, random_), FieldKind::kGoroutine, *same);
+      const Operation wanted = with(random_operation(kAnyOp, random_), FieldKind::kGoroutine, *same);
       Operation guest = wanted;
       if (guest.goroutine() == same && sketch.fit(guest, random_) && guest.bits == wanted.bits) return guest;
     }
-    return fitting_operation(sketch, ~uint32_t{0}, random_);
+    return fitting_operation(sketch, kAnyOp, random_);
   }
   // One operation for many goroutines in turn, as what fills a cache, a span or a queue needs.
   void burst() {
     const size_t at = place();
-    Operation operation = fitting_operation(sketch_at(at), ~uint32_t{0}, random_);
+    Operation operation = fitting_operation(sketch_at(at), kAnyOp, random_);
     if (operation.reserved() || !operation.goroutine().has_value()) return insert(at, operation);
     const size_t length = 2 + random_.below(12);
     const auto first = static_cast<uint32_t>(random_.below(4));
@@ -508,12 +524,12 @@ class Draft {
         insert(at + static_cast<size_t>(round) * length + i,
                with(operation, FieldKind::kGoroutine, first + static_cast<uint32_t>(i)));
       }
-      operation = fitting_operation(sketch_at(std::min(at + length, count_)), ~uint32_t{0}, random_);
+      operation = fitting_operation(sketch_at(std::min(at + length, count_)), kAnyOp, random_);
       if (operation.reserved() || !operation.goroutine().has_value() || random_.one_in(3)) return;
     }
   }
   // The first from a random place on, around the end; count_ if there is none.
-  size_t host_of(uint32_t hosts) {
+  size_t host_of(OpSet hosts) {
     if (count_ == 0) return count_;
     const size_t from = some();
     for (size_t i = 0; i < count_; ++i) {
@@ -525,7 +541,7 @@ class Draft {
 
   // Swarm: what a program has none of matters as much as what it has.
   void from_nothing() {
-    const auto subset = static_cast<uint32_t>(random_.word());
+    const OpSet subset = random_.word();
     count_ = 0;
     if (!random_.one_in(4)) insert(0, any_world());
     const size_t length = 4 + random_.below(20);

@@ -162,6 +162,12 @@ inline constexpr size_t kMaxFields = 7;
     SD_F(kAnyPoint, 5), SD_F(kCount, 2), SD_F(kSpare, 3))                                                            \
   X(kLook, "look", "somebody reads the state of every page's span, without a lock", SD_F(kSpare, 10))                \
   X(kHelp, "help", "in gc-end: a marker that is done takes part in the drain of the pause", SD_F(kMarker, 2),        \
+    SD_F(kSpare, 8))                                                                                                 \
+  X(kRefuse, "refuse", "a fault: the arena is refused more memory, the next that many times", SD_F(kCount, 6),       \
+    SD_F(kSpare, 4))                                                                                                 \
+  X(kDie, "die", "a fault: the processor's thread is gone, and what lay in its cache stays there", SD_F(kProc, 2),   \
+    SD_F(kSpare, 8))                                                                                                 \
+  X(kAdopt, "adopt", "somebody takes over a processor whose thread is gone: empties its cache", SD_F(kProc, 2),      \
     SD_F(kSpare, 8))
 
 enum class Op : uint8_t {

@@ -73,6 +73,9 @@ TEST(Program, GoldenWords) {
       {0x0459, "status g1 syscall"},
       {0x001a, "release"},
       {0x001b, "quiesce"},
+      {0x07df, "refuse 32"},
+      {0x00a0, "die p2"},
+      {0x0061, "adopt p1"},
       {0x007f, "reserved 63 1"},
   };
   for (const auto& [word, text] : golden) {
@@ -99,7 +102,8 @@ TEST(Program, GoldenDigestOfAllWords) {
   constexpr struct {
     uint32_t codes;
     uint64_t digest;
-  } kGolden[] = {{28, 596654595857628327u}, {30, 5139321728060076411u}, {31, 7892852684899155959u}};
+  } kGolden[] = {
+      {28, 596654595857628327u}, {30, 5139321728060076411u}, {31, 7892852684899155959u}, {34, 6527131602701627461u}};
   for (const auto& [codes, digest] : kGolden) {
     EXPECT_EQ(digest_of_words(codes), digest) << "the meaning of old programs changed";
   }

@@ -69,6 +69,13 @@ def defects(lists, _):
             *table(["defect", "what goes wrong", "from", "may be reported by"], rows)]
 
 
+def faults(lists, _):
+    rows = [[f"`{row['name']}`", cell(row["what"]), cell(row["ends"])] for row in lists["faults"]]
+    return ["What a scheduled program may meet, and how it must end: " + linked("fuzz/faults.h", "fuzz/faults.h") + " is the table, "
+            "[corpus/schedule_fuzzer](../corpus/schedule_fuzzer) has a program for each.", "",
+            *table(["fault", "what happens", "how it ends"], rows)]
+
+
 def source(reference):
     """Go's issues and commits as links."""
     def link(match):
@@ -90,6 +97,7 @@ SECTIONS = {
     "operations": operations,
     "invariants": invariants,
     "defects": defects,
+    "faults": faults,
     "fuzzers": plain("fuzzer", "One file each in this folder; `./stackdrain fuzz`."),
     "benchmarks": plain("benchmark", "One file each in [benchmarks/](../benchmarks); `./stackdrain bench`."),
     "peers": plain("peer", "Allocators measured beside ours: [benchmarks/peers/allocators.txt](../benchmarks/peers/allocators.txt); "

@@ -43,11 +43,19 @@ class InsideHook final : public YieldHook {
     what();
   }
   Proc resumes_on(Proc proc) override { return std::exchange(processor_, std::nullopt).value_or(proc); }
+  // The system refuses the next so many times that a page heap wants more memory.
+  void refuse_next(uint32_t times) { refusals_ = times; }
+  bool maps() override {
+    if (refusals_ == 0) return true;
+    --refusals_;
+    return false;
+  }
 
  private:
   Yield point_ = Yield::kCopyAlloc;
   std::function<void()> what_;
   std::optional<Proc> processor_;
+  uint32_t refusals_ = 0;
 };
 
 // Lets a lock be taken that is held, which would wait for ever, and remembers.

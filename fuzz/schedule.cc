@@ -112,12 +112,16 @@ void Scheduler::reset_world(const PolicyRow& policy) {
   byte_ = gap_ = in_row_ = last_gap_ = 0;
   drains_running_ = drained_ = 0;
   retires_ = 0;
+  refusals_ = 0;
+  drained_a_part_ = false;
+  work_before_ = work_so_far();
   for (size_t i = 0; i < kActors; ++i) {
     Actor& actor = fibers_[i];
     actor.count = actor.next = 0;
     actor.held_locks = 0;
     actor.gave_up_at = actor.gave_up_serial = 0;
     actor.store_count = 0;
+    actor.work = 0;
     if (actor.state != State::kIdle) fiber_set_.restart(i);
     actor.state = State::kIdle;
     actor.priority = static_cast<uint8_t>(kActors - i);
@@ -177,7 +181,10 @@ void Scheduler::deal_operation(Operation operation, Item item) {
     case Op::kFlush:
       return deal_to(kFirstProc + operation.arg(0), item);
     case Op::kLook:
+    case Op::kRefuse:
       return deal_to(kWatcher, item);
+    case Op::kDie:
+      return deal_to(kFirstProc + operation.arg(0), item);
     case Op::kGcEnd:
       return deal_end_of_cycle(item, false);
     case Op::kQuiesce:
@@ -198,6 +205,7 @@ void Scheduler::deal() {
   left_[0] = 0;
   uint8_t proc = 0;
   size_t drains = 0;
+  size_t adopts = 0;
   Item item;
   for (size_t i = 0; i < length_; ++i) {
     const Operation operation = input_.program[i];
@@ -218,6 +226,8 @@ void Scheduler::deal() {
     }
     if (operation.op() == Op::kDrain) {
       deal_to(kFirstDrainer + drains++ % kDrainers, item);
+    } else if (operation.op() == Op::kAdopt) {
+      deal_to(kFirstDrainer + adopts++ % kDrainers, item);
     } else {
       deal_operation(operation, item);
     }
@@ -376,8 +386,15 @@ size_t Scheduler::pick(bool current_can) {
   return current_can ? current_ : lowest(kNobody);
 }
 
+// What was done since the one who runs was switched to, or this was last called, is its own.
+void Scheduler::count_work() {
+  const uint64_t before = std::exchange(work_before_, work_so_far());
+  me().work += work_before_ - before;
+}
+
 void Scheduler::switch_to(size_t to) {
   if (to == current_) return;
+  count_work();
   const size_t from = std::exchange(current_, to);
   in_row_ = 0;
   if (to >= kFirstProc && to < kFirstMarker) {
@@ -476,7 +493,7 @@ void Scheduler::begin_operation(Actor& actor) {
   actor.key = uint32_t{actor.item.operation} * 2;
   actor.points = 0;
   actor.claims = 0;
-  actor.at_claim = actor.drains = false;
+  actor.at_claim = actor.drains = actor.flushes = actor.adopts = false;
   if (actor.item.work != Work::kOperation) return;
   const Operation operation = input_.program[actor.item.operation];
   const std::optional<uint32_t> g = operation.goroutine();
@@ -579,6 +596,12 @@ void Scheduler::at(Yield yield) {
     case Yield::kDrainStep:
       actor.drain_step_over = true;
       break;
+    case Yield::kFlush:
+      actor.flushes = true;
+      break;
+    case Yield::kFlushList:
+      if (actor.adopts) note_fault(Fault::kAdopted);
+      break;
     case Yield::kCopyAlloc:
       if (actor.job >= 0) actor.moved_parking = expected(static_cast<uint32_t>(actor.job)).parking;
       break;
@@ -624,6 +647,53 @@ void Scheduler::drain_goes_on(uintptr_t next, size_t left) {
   quiet_ = false;
 }
 
+// Something that the operation under way has come to, and that no switch tells of.
+void Scheduler::count_state(size_t state) {
+  if (counters_ == nullptr) return;
+  const size_t what = (size_t{code_of(me())} * 80 + 79) * kCodes + state % kCodes;
+  counters_[what * 0x9e3779b97f4a7c15u >> 50] = 1;
+}
+
+// ---- faults ----
+
+void Scheduler::note_fault(Fault fault) {
+  verdict_.faults |= bit_of(fault);
+  count_state(static_cast<size_t>(fault));
+}
+
+bool Scheduler::maps() {
+  if (quiet_) return true;
+  if (refusals_ == 0) {
+    if (marking()) note_fault(Fault::kGrewInMark);
+    return true;
+  }
+  --refusals_;
+  note_refusal();
+  return false;
+}
+
+void Scheduler::note_refusal() {
+  const bool marker = current_ >= kFirstMarker && current_ < kFirstDrainer;
+  const Op op = me().item.work == Work::kOperation ? input_.program[me().item.operation].op() : Op::kNop;
+  if (marker) note_fault(Fault::kRefusedInShrink);
+  if (op == Op::kGrow || op == Op::kCall) note_fault(Fault::kRefusedInGrow);
+  for (const Actor& other : fibers_) {
+    if (other.state == State::kIdle) continue;
+    if (other.drains && !other.drain_step_over) note_fault(Fault::kRefusedInDrain);
+    if (other.flushes) note_fault(Fault::kRefusedInFlush);
+  }
+}
+
+// Does a thread run the processor that runs now? Who does knows what was done on it; to ask is no step.
+bool Scheduler::has_thread() {
+  in_one_go_ = true;
+  const bool has = collector_.has_thread(proc_of_me());
+  in_one_go_ = false;
+  return has;
+}
+
+// ---- locks ----
+
 size_t Scheduler::lock_number(const void* mutex) {
   for (size_t i = 0; i < lock_count_; ++i) {
     if (locks_[i].mutex == mutex) return i;
@@ -653,6 +723,50 @@ void Scheduler::note_nesting(size_t lock) {
   }
 }
 
+// In a drain step, or between two root jobs where a policy frees then.
+bool Scheduler::drains(size_t actor) const {
+  if (actor == kNobody) return false;
+  const bool marker = actor >= kFirstMarker && actor < kFirstDrainer;
+  return fibers_[actor].drains || (marker && policy_->claims.frees_after_grace);
+}
+
+bool Scheduler::mutator_waits(size_t lock) const {
+  for (size_t proc = kFirstProc; proc < kFirstMarker; ++proc) {
+    if (fibers_[proc].state == State::kWaitsForLock && fibers_[proc].waits_lock == lock) return true;
+  }
+  return false;
+}
+
+// From here on a mutator waits for the lock; its owner does not run just now, or has just taken it.
+void Scheduler::await(Lock& lock) {
+  if (lock.awaited || !drains(lock.owner)) return;
+  lock.awaited = true;
+  lock.awaited_since = fibers_[lock.owner].work;
+}
+
+// The one who runs gives a lock back that a mutator waits for.
+void Scheduler::check_wait(Lock& lock) {
+  lock.awaited = false;
+  count_work();
+  quiet_ = true;
+  const uint64_t pages = pool_->stats().peak_stack_bytes >> kPageShift;
+  const uint64_t bound = checker_.hold_bound(me().drains ? me().budget : 0, model_.deferred.count, pages);
+  const uint64_t work = me().work - lock.awaited_since;
+  count_state(kFaults.size() + std::min<uint64_t>(work, 16));  // who waited longer is nearer to too long
+  if (work >= verdict_.longest_wait) {
+    verdict_.longest_wait = work;
+    verdict_.wait_bound = bound;
+  }
+  if (work > bound) {
+    checker_.report(Invariant::kC8,
+                    "%s did %" PRIu64 " units of work under a lock that a mutator waits for, the policy says %" PRIu64
+                    " at most",
+                    kActorNames[current_].data(), work, bound);
+  }
+  check(true);
+  quiet_ = false;
+}
+
 bool Scheduler::acquires(const void* mutex) {
   if (quiet_) return true;
   point(Point::kLock);
@@ -665,6 +779,7 @@ bool Scheduler::acquires(const void* mutex) {
   }
   if (actor.held_locks != 0) note_nesting(lock);
   while (locks_[lock].owner != kNobody) {
+    if (current_ >= kFirstProc && current_ < kFirstMarker) await(locks_[lock]);
     actor.state = State::kWaitsForLock;
     actor.waits_lock = lock;
     quiet_ = true;
@@ -673,6 +788,10 @@ bool Scheduler::acquires(const void* mutex) {
   }
   actor.state = State::kReady;
   locks_[lock].owner = current_;
+  if (mutator_waits(lock)) {  // somebody else was faster
+    count_work();
+    await(locks_[lock]);
+  }
   races_.acquire(current_, races_.clock_of(mutex));
   actor.held_locks |= 1u << lock;
   return false;
@@ -683,6 +802,7 @@ bool Scheduler::releases(const void* mutex) {
   const size_t lock = lock_number(mutex);
   if (me().store_count != 0) point(Point::kUnlock);  // what was stored last may be seen first
   show_all(me());
+  if (locks_[lock].awaited) check_wait(locks_[lock]);
   races_.release(current_, races_.clock_of(mutex), true);
   locks_[lock].owner = kNobody;
   me().held_locks &= ~(1u << lock);
@@ -726,6 +846,7 @@ void Scheduler::plain(const void* field, bool writes, const Place& where) {
 
 void Scheduler::before(const void*, AtomicStep step, std::memory_order order) {
   if (quiet_) return;
+  if (me().adopts) note_buffers();  // what was left in one may be judged by now
   if (!std::exchange(in_one_go_, false)) point(Point::kAtomic);
   if (step == AtomicStep::kModify || order == std::memory_order_seq_cst) show_all(me());
 }
@@ -887,7 +1008,7 @@ void Scheduler::execute_operation(Actor& actor, Operation operation) {
   const bool marker = current_ >= kFirstMarker && current_ < kFirstDrainer;
   if (marker && !marker_here(marker_of_me())) return no_op();
   const bool mutator = current_ >= kFirstProc && current_ < kFirstMarker && operation.op() != Op::kRelease;
-  if (mutator && (!mutators_run() || proc_of_me() >= pool_->params().procs)) return no_op();
+  if (mutator && (!mutators_run() || proc_of_me() >= pool_->params().procs || !has_thread())) return no_op();
   switch (operation.op()) {
     case Op::kSpawn:
       return do_spawn(g, stack_bytes_of(operation.arg(1)));
@@ -921,6 +1042,7 @@ void Scheduler::execute_operation(Actor& actor, Operation operation) {
       return pool_->flush_cache(proc_of_me());
     case Op::kGcBegin:
       if (collector_.phase() != Phase::kOff || model_.deferred.count > kMaxRetired - kDeferredInCycle) return no_op();
+      note_cycle_in_drain();
       begin_cycle({std::min(static_cast<int>(operation.arg(0)) + 1, kMachineMarkers),
                    concurrent_ && policy_->claims.concurrent_mark});
       ++verdict_.cycles;
@@ -948,6 +1070,14 @@ void Scheduler::execute_operation(Actor& actor, Operation operation) {
       return;
     case Op::kLook:
       return do_look();
+    case Op::kRefuse:
+      refusals_ = operation.arg(0) + 1;
+      return;
+    case Op::kDie:
+      note_fault(Fault::kDied);
+      return collector_.abandon(proc_of_me());
+    case Op::kAdopt:
+      return do_adopt(static_cast<Proc>(operation.arg(0)));
     default:
       STACKDRAIN_CHECK(actor.count == 0, "an operation that nobody is dealt");
   }
@@ -1164,7 +1294,23 @@ void Scheduler::do_look() {
   quiet_ = false;
 }
 
+void Scheduler::do_adopt(Proc proc) {
+  if (!mutators_run() || proc >= pool_->params().procs) return no_op();
+  me().adopts = true;
+  const bool adopted = collector_.adopt(proc);
+  me().adopts = false;
+  note_buffers();
+  if (!adopted) no_op();
+}
+
 // ---- the collector ----
+
+void Scheduler::note_cycle_in_drain() {
+  quiet_ = true;
+  const bool half_done = std::exchange(drained_a_part_, false) && pool_->drain_pending();
+  quiet_ = false;
+  if (half_done) note_fault(Fault::kCycleInDrain);
+}
 
 void Scheduler::begin_cycle(CycleKind kind) {
   model_.shrunk.clear();
@@ -1249,9 +1395,10 @@ void Scheduler::run_jobs(uint32_t most) {
     in_one_go_ = job < kFixedJobs;  // looking at the next job, and taking it
     if (job >= kFixedJobs) {
       marker_job(job - kFixedJobs);
-    } else if (collector_.run_next_job(marker_of_me()).flushed) {
-      checker_.note_flushed(true);
+      continue;
     }
+    if (collector_.run_next_job(marker_of_me()).flushed) checker_.note_flushed(true);
+    me().flushes = false;
   }
 }
 
@@ -1267,8 +1414,11 @@ void Scheduler::end_mark_now() {
   quiet_ = true;
   if (policy_->claims.frees_after_grace) check(checker_.settle_graces(model_, false));
   check(checker_.check_step(false) && checker_.check_mark_ended());
+  const uint64_t pages = pool_->stats().stack_bytes >> kPageShift;
   quiet_ = false;
+  const uint64_t work = work_so_far();
   collector_.end_mark();
+  check(checker_.check_pause(work_so_far() - work, model_.deferred.count, pages));
   note_buffers();
   for (size_t i = 0; i < model_.deferred.count; ++i) model_.deferred.items[i].handed_off = true;
   quiet_ = true;
@@ -1295,6 +1445,7 @@ size_t Scheduler::do_drain(size_t budget) {
   Actor& actor = me();
   actor.drains = true;
   actor.drain_step_over = false;
+  actor.budget = budget;
   ++drains_running_;
   const size_t freed = pool_->drain_step(budget);
   actor.drains = false;
@@ -1304,6 +1455,7 @@ size_t Scheduler::do_drain(size_t budget) {
     stop();
   }
   drained_ += freed;
+  drained_a_part_ = drained_a_part_ || freed != 0;
   --drains_running_;
   settle_drains();
   return freed;
@@ -1344,6 +1496,7 @@ void Scheduler::rest() {
 
 // Everything dies, through the front door; nothing may be left (E6).
 void Scheduler::kill_all() {
+  for (Proc proc = 0; proc < pool_->params().procs; ++proc) collector_.adopt(proc);
   for (uint32_t g = 0; g < kGoroutines; ++g) {
     ModelGoroutine& owner = expected(g);
     if (!owner.alive()) continue;

@@ -6,12 +6,13 @@
 //                the other bits are reserved and ignored
 //
 // Actors. Each operation is dealt to who would do it, in the program's order: mutators' operations to the processor
-// that is current there (p0..p3), markers' to their marker (m0..m3), `drain` to the two drainers in turn (d0, d1),
-// `look` to a watcher, and what wants a stopped world to the collector (c). An actor is a fiber; it can lose the
-// processor at each yield point (yield.h), before it takes and after it gives back a lock, and at each marked atomic
-// step (shared.h). A locked lock makes it wait: it can't run until the lock is free. What the collector does is a
-// barrier: everything before it in the program is over, nothing behind it has begun. `gc-end` lets all markers run the
-// root jobs that are left and judge what they hold, in parallel, and then ends the mark.
+// that is current there (p0..p3), markers' to their marker (m0..m3), `drain`, and `adopt`, to the two drainers in turn
+// (d0, d1), `look` and `refuse` to a watcher, `die` to the processor that it names, and what wants a stopped world to
+// the collector (c). An actor is a fiber; it can lose the processor at each yield point (yield.h), before it takes and
+// after it gives back a lock, and at each marked atomic step (shared.h). A locked lock makes it wait: it can't run
+// until the lock is free. What the collector does is a barrier: everything before it in the program is over, nothing
+// behind it has begun. `gc-end` lets all markers run the root jobs that are left and judge what they hold, in parallel,
+// and then ends the mark.
 //
 //            ┌──────────── the operation is over ────────────┐
 //            ▼                                               │
@@ -31,6 +32,13 @@
 // one with release order not before all that are older, nor one before an older one to the same place. A lock, a
 // modification, a sequentially consistent store and the end of an operation make all of them visible.
 //
+// Faults (faults.h) are the program's: `refuse` is the watcher's operation, `die` the processor's, and `adopt` is done
+// by the drainers, in turn. What they lead to is no violation; how it ends is checked as everything is.
+//
+// Waiting. When a drainer gives back a lock that a mutator waits for, the units of work (yield.h) that it did since the
+// first of them came are held against what its policy says (C8). Who gets the lock then is the schedule's matter, as it
+// is the system's. What the pause does, for which all wait, is held against its bound, too (F4).
+//
 // What is checked. At every point, what holds in the middle of operations: held and buffered pointers (A3), spans of
 // shrunk stacks (A2), and, when a stack is allocated or given back, that live ones are disjoint and that what is given
 // back was live (B1, B2). When nobody is at a goroutine any more: its words (D1, D2, ...). When the world is stopped:
@@ -47,6 +55,7 @@
 #include <span>
 
 #include "fuzz/checker.h"
+#include "fuzz/faults.h"
 #include "fuzz/fiber.h"
 #include "fuzz/live_stacks.h"
 #include "fuzz/model.h"
@@ -125,6 +134,9 @@ struct ScheduleVerdict {
   uint64_t shrinks = 0;
   uint64_t cycles = 0;
   size_t no_ops = 0;
+  uint32_t faults = 0;        // that were met: bit_of()
+  uint64_t longest_wait = 0;  // of a mutator for a lock of a drainer, in units of the drainer's work
+  uint64_t wait_bound = 0;    // what the policy said then
 };
 
 class Scheduler final : private YieldHook, private LockHook, private AccessHook, private StackWatcher {
@@ -203,6 +215,9 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
     bool at_claim = false;
     bool drains = false;
     bool drain_step_over = false;  // it has freed its share
+    size_t budget = 0;             // of its drain step
+    bool flushes = false;          // it empties a cache
+    bool adopts = false;
     int claims = 0;
     GoStatus claimed_from = GoStatus::kDead;
     Stack stack_at_elem;
@@ -210,12 +225,15 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
     uint64_t gave_up_serial = 0;
     bool moved_parking = false;  // it copied a goroutine that was not through with blocking
     Proc resumes_on = 0;         // the processor, after the last point
+    uint64_t work = 0;           // units, of all its operations
   };
 
   struct Lock {
     const void* mutex = nullptr;
     size_t owner = kNobody;
-    uint32_t after = 0;  // locks that were taken under it
+    uint32_t after = 0;          // locks that were taken under it
+    bool awaited = false;        // a mutator waits, and its owner drains
+    uint64_t awaited_since = 0;  // ... since the owner had done so much work
   };
 
   // Who is at a goroutine.
@@ -229,6 +247,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   // YieldHook
   void at(Yield point) override;
   Proc resumes_on(Proc proc) override;
+  bool maps() override;
   void drain_goes_on(uintptr_t next, size_t left) override;
   // LockHook
   bool acquires(const void* mutex) override;
@@ -279,6 +298,11 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   void report_deadlock();
   size_t lock_number(const void* mutex);
   void note_nesting(size_t lock);
+  void count_work();
+  bool drains(size_t actor) const;
+  bool mutator_waits(size_t lock) const;
+  void await(Lock& lock);
+  void check_wait(Lock& lock);
 
   // Operations.
   void begin_operation(Actor& actor);
@@ -298,6 +322,10 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
     if (!ok || checker_.failed()) stop();
   }
   void no_op() { ++verdict_.no_ops; }
+  void count_state(size_t state);
+  void note_fault(Fault fault);
+  void note_refusal();
+  bool has_thread();
 
   void do_spawn(uint32_t g, size_t bytes);
   void do_exit(uint32_t g);
@@ -314,6 +342,8 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   void do_load(uint32_t g, uint32_t kind);
   size_t do_drain(size_t budget);
   void do_look();
+  void do_adopt(Proc proc);
+  void note_cycle_in_drain();
   void begin_cycle(CycleKind kind);
   void run_jobs(uint32_t most);
   void marker_job(uint32_t g);
@@ -380,7 +410,10 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   size_t mutator_before_ = kNobody;
   size_t drains_running_ = 0;
   uint64_t retires_ = 0;
-  size_t drained_ = 0;  // stacks freed by drain steps that are over and not yet settled
+  uint64_t work_before_ = 0;     // units of work until the one who runs was switched to
+  uint32_t refusals_ = 0;        // the system still refuses that many times
+  bool drained_a_part_ = false;  // a drain step freed something since the last cycle began
+  size_t drained_ = 0;           // stacks freed by drain steps that are over and not yet settled
 };
 
 }  // namespace stackdrain

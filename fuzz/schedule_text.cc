@@ -1,5 +1,7 @@
 #include "fuzz/schedule_text.h"
 
+#include <cinttypes>
+
 namespace stackdrain {
 namespace {
 
@@ -42,6 +44,18 @@ bool worth_telling(std::span<const ScheduleStep> steps, size_t i) {
 
 }  // namespace
 
+void print_faults(std::FILE* out, const ScheduleVerdict& verdict) {
+  for (size_t i = 0; i < kFaults.size(); ++i) {
+    if ((verdict.faults >> i & 1) == 0) continue;
+    std::fprintf(out, "  fault %s: %s\n", kFaults[i].name.data(), kFaults[i].what.data());
+  }
+  if (verdict.longest_wait == 0) return;
+  std::fprintf(out, "  longest wait of a mutator for a drainer's lock: %" PRIu64 " units of work",
+               verdict.longest_wait);
+  if (verdict.wait_bound != Checker::kUnbounded) std::fprintf(out, ", the policy says %" PRIu64, verdict.wait_bound);
+  std::fprintf(out, "\n");
+}
+
 void print_steps(std::FILE* out, const Scheduler& scheduler) {
   const std::span<const ScheduleStep> steps = scheduler.steps();
   std::fprintf(out, "  step  who  operation                         point\n");
@@ -68,6 +82,7 @@ void print_schedule_finding(std::FILE* out, const Scheduler& scheduler, const Po
                kActorNames[verdict.actor].data());
   print_operation(out, scheduler.input(), verdict.operation);
   std::fprintf(out, "`: %s\n", verdict.violation.message.data());
+  print_faults(out, verdict);
   print_program(out, scheduler.input());
   print_steps(out, scheduler);
   std::fflush(out);

@@ -11,6 +11,8 @@ namespace stackdrain {
 void print_schedule_finding(std::FILE* out, const Scheduler& scheduler, const PolicyRow& policy);
 // The same for when something else than the checker ended the process in the middle of a run.
 void print_schedule_stop(std::FILE* out, const Scheduler& scheduler, const char* stopped_by);
+// The faults that a run has met, and how long a mutator waited for a drainer at most.
+void print_faults(std::FILE* out, const ScheduleVerdict& verdict);
 // Who ran, operation by operation, and where each was interrupted.
 void print_steps(std::FILE* out, const Scheduler& scheduler);
 

@@ -71,6 +71,7 @@ int schedule_verb(const std::string& path, const ScheduleOptions& options) {
     std::printf("policy %s passes: %zu steps, %zu interruptions, %llu cycles, %llu stacks shrunk\n", policy.name.data(),
                 verdict.steps, verdict.switches, static_cast<unsigned long long>(verdict.cycles),
                 static_cast<unsigned long long>(verdict.shrinks));
+    print_faults(stdout, verdict);
     print_steps(stdout, scheduler());
   }
   if (!options.html.empty()) {

@@ -20,6 +20,7 @@
 #include "fuzz/explain.h"
 #include "fuzz/explain_tool.h"
 #include "fuzz/explore_tool.h"
+#include "fuzz/faults.h"
 #include "fuzz/machine.h"
 #include "fuzz/replay_tool.h"
 #include "fuzz/schedule_tool.h"
@@ -350,6 +351,13 @@ void list_invariants() {
   }
 }
 
+void list_faults() {
+  for (const FaultRow& row : kFaults) {
+    print_row(row.name, joined({row.what, "; ", row.ends}),
+              {{"what", json_string(row.what)}, {"ends", json_string(row.ends)}});
+  }
+}
+
 // The one table of what `list` knows.
 struct ListRow {
   std::string_view name;
@@ -358,7 +366,8 @@ struct ListRow {
 constexpr ListRow kLists[] = {{"policies", list_policies},
                               {"operations", list_operations},
                               {"defects", list_defects},
-                              {"invariants", list_invariants}};
+                              {"invariants", list_invariants},
+                              {"faults", list_faults}};
 
 int list_verb(const Arguments& arguments) {
   std::string known;

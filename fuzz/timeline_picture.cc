@@ -370,6 +370,7 @@ size_t actor_of(ProgramView program, size_t index) {
     case Op::kInside:
     case Op::kQuiesce:
     case Op::kRelease:
+    case Op::kRefuse:
     case Op::kWorld:
     case Op::kNop:
       return 5;

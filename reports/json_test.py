@@ -76,6 +76,7 @@ PRINTS = [
     (["list", "operations", "--json"], "operations"),
     (["list", "defects", "--json"], "defects_list"),
     (["list", "invariants", "--json"], "invariants"),
+    (["list", "faults", "--json"], "faults"),
     (["list", "fuzzers", "--json"], "names"),
     (["list", "benchmarks", "--json"], "names"),
     (["list", "peers", "--json"], "names"),

@@ -22,9 +22,10 @@
 //   A next begin_cycle may come while work is left; the drain goes on after that cycle.
 //
 // Thread-safety: allocate/free/retire/reclaim/drain_step/locate from any thread, except that a processor's cache (proc
-// >= 0) has one owner at a time; reading/quiescent by whoever is the reader. begin_cycle, end_mark, restarted,
-// flush_cache of a foreign cache, stats, walk and reset want the world stopped. Errors: allocate and allocate_heap
-// answer an empty Stack / 0 when the arena is exhausted and leave everything as it was.
+// >= 0) has one owner at a time (whoever takes over from a thread that is gone: Collector::adopt); reading/quiescent by
+// whoever is the reader. begin_cycle, end_mark, restarted, flush_cache of a foreign cache, stats, walk and reset want
+// the world stopped. Errors: allocate and allocate_heap answer an empty Stack / 0 when the arena is exhausted, or the
+// system refuses it more, and leave everything as it was.
 #pragma once
 
 #include <concepts>

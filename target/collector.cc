@@ -9,6 +9,7 @@ void Collector::reset(AnyPool& pool) {
   pool_ = &pool;
   held_ = {};
   for (WriteBuffer& buffer : buffers_) buffer.count = 0;
+  for (Atomic<Owner>& owner : owners_) owner.store(Owner::kThread, std::memory_order_relaxed);
   next_job_.store(0, std::memory_order_relaxed);
   bad_pointers_.store(0, std::memory_order_relaxed);
   objects_marked_.store(0, std::memory_order_relaxed);
@@ -133,6 +134,19 @@ void Collector::judge_buffered(Proc proc) {
   for (size_t i = 0; i < buffer.count; ++i) judge(0, buffer.pointers[i]);
   buffer.count = 0;
   pool_->quiescent(buffer_reader(proc));
+}
+
+bool Collector::adopt(Proc proc) {
+  Owner was = Owner::kNobody;
+  if (planted(Defect::kAdoptedByTwo)) {
+    if (owner(proc).load(std::memory_order_acquire) != Owner::kNobody) return false;
+  } else if (!owner(proc).compare_exchange_strong(was, Owner::kHeir, std::memory_order_acquire)) {
+    return false;
+  }
+  pool_->flush_cache(proc);
+  flush_writes(proc);
+  owner(proc).store(Owner::kThread, std::memory_order_release);
+  return true;
 }
 
 void Collector::judge_all_buffered() {

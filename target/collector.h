@@ -9,6 +9,11 @@
 // processor, unlooked at; a full buffer is judged by its owner, and end_mark judges what is left before anything is
 // freed (Go: wbBuf, #29362).
 //
+// A processor is a thread's. One whose thread is gone, at a safepoint, keeps what the thread left in its cache and its
+// write buffer until somebody adopts it: of those who try one does, empties both, and only then may a thread use it.
+//
+//   a thread's ──abandon, by the thread──▶ nobody's ──adopt: claimed by one──▶ being emptied ──▶ a thread's
+//
 // Who may hold a pointer by value is told to the pool: a marker is reading from its LOAD to its RESOLVE and while it is
 // in a root job, a write buffer while it is not empty. After each root job the pool may reclaim.
 //
@@ -17,8 +22,9 @@
 // concurrent cycle the caches are flushed by begin, while the world is still stopped, because afterwards their owners
 // use them.
 //
-// Thread-safety: run_next_job, run_marker, load and resolve from k threads, each with its own marker index; the rest
-// with the world stopped. Source: Go commit 91e8554b8b (mgc0.c: markroot, scanblock, gc), in our own words.
+// Thread-safety: run_next_job, run_marker, load and resolve from k threads, each with its own marker index; adopt and
+// has_thread from any thread while mutators run; the rest with the world stopped. Source: Go commit 91e8554b8b (mgc0.c:
+// markroot, scanblock, gc), in our own words.
 #pragma once
 
 #include <array>
@@ -103,6 +109,14 @@ class Collector {
   // Judges what the write barrier has buffered on `proc`, which goes away (Go: wbBufFlush when a P is destroyed). By
   // proc's owner.
   void flush_writes(Proc proc) { judge_buffered(proc); }
+  // The thread of `proc` is gone. By that thread, as the last that it does there; what it did is known to who adopts.
+  void abandon(Proc proc) { owner(proc).store(Owner::kNobody, std::memory_order_release); }
+  // Takes over from a thread that is gone. False: it is not, or somebody else takes over.
+  bool adopt(Proc proc);
+  // May a thread use `proc`? What was done there is known then.
+  bool has_thread(Proc proc) const {
+    return owners_[static_cast<size_t>(proc)].load(std::memory_order_acquire) == Owner::kThread;
+  }
   static constexpr size_t kBufferedWrites = 8;  // at most, on each processor
   // What the write barrier has buffered on `proc`.
   std::span<const Held> buffered(Proc proc) const {
@@ -135,6 +149,9 @@ class Collector {
     size_t count = 0;
   };
 
+  enum class Owner : uint8_t { kThread, kNobody, kHeir };
+
+  Atomic<Owner>& owner(Proc proc) { return owners_[static_cast<size_t>(proc)]; }
   void judge_buffered(Proc proc);
   void judge_all_buffered();
   void scan(int marker, const Goroutine& goroutine);
@@ -152,6 +169,7 @@ class Collector {
   std::span<const uintptr_t> heap_roots_;
   std::array<Held, kMaxMarkers> held_;
   std::array<WriteBuffer, kMaxProcs> buffers_;
+  std::array<Atomic<Owner>, kMaxProcs> owners_;
   Atomic<uint32_t> next_job_{0};
   std::atomic<uint64_t> bad_pointers_{0};
   std::atomic<uint64_t> objects_marked_{0};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -191,6 +192,28 @@ TEST_P(CollectorTest, ADeadGoroutinesStackIsDropped) {
   collector_.run_marker(0);
   finish_cycle();
   EXPECT_EQ(pool_->stats().live_stacks, 0u);
+}
+
+// What a thread that is gone has left is given back once, whoever else tries.
+TEST_P(CollectorTest, OneOfThoseWhoTryTakesAProcessorOver) {
+  ASSERT_TRUE(goroutines_[0].spawn(*pool_, 0, kMinStackBytes, false));
+  ASSERT_GT(pool_->stats().cached_bytes, 0u);
+  EXPECT_FALSE(collector_.adopt(0)) << "its thread is not gone";
+  EXPECT_GT(pool_->stats().cached_bytes, 0u);
+  collector_.abandon(0);
+  EXPECT_FALSE(collector_.has_thread(0));
+  EXPECT_TRUE(collector_.has_thread(1));
+  std::atomic<int> heirs{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([this, &heirs] { heirs += collector_.adopt(0) ? 1 : 0; });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(heirs, 1);
+  EXPECT_TRUE(collector_.has_thread(0));
+  const PoolStats stats = pool_->stats();
+  EXPECT_EQ(stats.cached_bytes, 0u);
+  EXPECT_EQ(stats.live_stacks, 1u);
 }
 
 }  // namespace

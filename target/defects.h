@@ -43,6 +43,8 @@ namespace stackdrain {
   X(kDeadStackBypass, "dead-stack-bypass", "92eb1e1600",                                                              \
     "a dead goroutine's stack is freed at once in mark, its records still held", "A1 A2 A3 D1")                       \
   X(kStatusNotRestored, "status-not-restored", "8ca3372d7b", "a shrunk goroutine stays marked as copying", "D5")      \
+  X(kClaimKeptWhenRefused, "claim-kept-when-refused", "-",                                                            \
+    "a goroutine for whose growth there is no memory stays marked as copying", "D5")                                  \
   X(kDoubleHalving, "double-halving", "#10941", "one goroutine is shrunk twice in a cycle", "D9 D3 F8")               \
   X(kShrinkSkippedWhileHeld, "shrink-skipped-while-held", "-",                                                        \
     "a marker skips a shrink while stacks are deferred: what a program sees depends on the policy", "G2")             \
@@ -73,6 +75,8 @@ namespace stackdrain {
   X(kOnePastTheEnd, "one-past-the-end", "3193c71c5b", "elem points one past the end of the frame that it is in",      \
     "D4 D1")                                                                                                          \
   X(kFlushOffByOne, "flush-off-by-one", "#27997", "the last processor's cache is not flushed for the cycle", "B5")    \
+  X(kAdoptedByTwo, "adopted-by-two", "-",                                                                             \
+    "who takes over a processor whose thread is gone does not claim it: two empty its cache", "F2 F8")                \
   X(kOsAttributeAsymmetric, "os-attribute-asymmetric", "#26142",                                                      \
     "memory given back to the system is not taken back when its span is issued", "E5")                                \
   X(kFreePathBySize, "free-path-by-size", "#7490 1a89e6388c",                                                         \
@@ -110,6 +114,8 @@ namespace stackdrain {
   X(kQ9LockHeldIntoFree, "Q9", "lock-held-into-free", "the drain calls free under the lock that free takes", "F1 F4") \
   X(kThreeLockCycle, "three-lock-cycle", "#9174",                                                                     \
     "a drain takes one order's lock after the other and gives none back, in the order of its stacks", "F1")           \
+  X(kLockKeptForShare, "lock-kept-for-share", "-",                                                                    \
+    "a drain that is to hold a lock for one stack at a time keeps it for its whole share, whoever waits", "C8 F4")    \
   X(kQ10BudgetNeverResumes, "Q10", "budget-never-resumes", "what a budgeted drain left is forgotten", "C3 C8 C2 E2")  \
   X(kQ11LateWriteOverLinks, "Q11", "late-write-over-links", "the dead stack is filled after its links were written",  \
     "A5 C2 assertion")                                                                                                \

@@ -162,7 +162,7 @@ bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
   if (limited > pool.params().max_stack_bytes || !claim_for_copy(was)) return false;
   const Stack fresh = pool.allocate(proc, new_bytes);
   if (fresh) copy(pool, proc, fresh, RetireWhy::kGrown, marking);
-  set_status(was);
+  if (fresh || !planted(Defect::kClaimKeptWhenRefused)) set_status(was);
   return static_cast<bool>(fresh);
 }
 

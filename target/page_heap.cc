@@ -128,7 +128,7 @@ Span* PageHeap::best_fit(uint32_t pages) {
 bool PageHeap::grow(uint32_t pages) {
   const uint32_t mapped = mapped_pages_.load(std::memory_order_relaxed);
   const uint32_t left = page_limit_ - mapped;
-  if (left < pages) return false;
+  if (left < pages || !system_maps()) return false;
   const uint32_t more = std::min(left, std::max(pages, grow_pages_));
   Span* span = new_descriptor();
   span->set_range(mapped, more);

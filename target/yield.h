@@ -71,6 +71,9 @@ class YieldHook {
   // A drain freed a stack and goes on with the one at `next`, the first of `left` (> 0). Nothing may run there.
   // not reached by programs: the machine has its own
   virtual void drain_goes_on([[maybe_unused]] uintptr_t next, [[maybe_unused]] size_t left) {}
+  // A page heap is about to map more of its arena; false: the system refuses.
+  // not reached by programs: the machine has its own
+  virtual bool maps() { return true; }
   // An operation of the allocator begins, on `proc` (kNoProc: by somebody without a processor), and ends. Nothing may
   // run there.
   virtual void entered([[maybe_unused]] Proc proc) {}
@@ -105,6 +108,10 @@ inline Proc yield_and_resume(Yield point, Proc proc) {
 inline void tell_drain_goes_on(uintptr_t next, size_t left) {
   if (yield_hook != nullptr && left != 0) yield_hook->drain_goes_on(next, left);
 }
+// Does the system give a page heap more memory? It always does, but where a harness says that it does not.
+inline bool system_maps() {
+  return yield_hook == nullptr || yield_hook->maps();
+}
 // While it lives, an operation of the allocator is under way (F2, F3).
 class InAllocator {
  public:
@@ -127,6 +134,9 @@ inline Proc yield_and_resume(Yield, Proc proc) {
   return proc;
 }
 inline void tell_drain_goes_on(uintptr_t, size_t) {}
+inline bool system_maps() {
+  return true;
+}
 class InAllocator {
  public:
   explicit InAllocator(Proc) {}

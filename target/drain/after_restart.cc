@@ -63,7 +63,7 @@ class AfterRestartPool : public QueueingPool {
     const StackQueue again = share;
     yield_point(Yield::kHandOff);
     if (planted(Defect::kQ7LastNodeSkipped) && count != 0) share.pop();
-    if (params().drain_hold == DrainHold::kEach) {
+    if (params().drain_hold == DrainHold::kEach && !planted(Defect::kLockKeptForShare)) {
       while (!share.empty()) release_next(share, [this](Stack stack) { release(kNoProc, stack); });
     } else {
       Batch batch(*this);

@@ -184,7 +184,7 @@ bool BitmapHeap::grow(uint32_t pages, bool aligned) {
   const uint32_t align = aligned ? std::min(pages, kWordPages) : 1;
   const uint32_t idle = end == 0 || !idle_.test(end - 1) ? end : idle_run(end - 1).first;
   const uint64_t wanted = (uint64_t{idle} + align - 1) / align * align + pages;
-  if (wanted > page_limit_) return false;
+  if (wanted > page_limit_ || !system_maps()) return false;
   const uint32_t more = std::min(page_limit_ - end, std::max(static_cast<uint32_t>(wanted) - end, grow_pages_));
   for_words(end, more, [&](size_t word, uint64_t mask) { idle_.put(word, mask); });
   mapped_pages_.store(end + more, std::memory_order_relaxed);

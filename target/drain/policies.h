@@ -12,6 +12,15 @@
 
 namespace stackdrain {
 
+// What the work that a drain does under one hold of a lock depends on.
+enum class HoldBound : uint8_t {
+  kUnsaid,  // nothing, or it has no drain step
+  kAsTold,  // PoolParams::drain_hold and the step's budget: that many stacks
+  kBatch,   // PoolParams::drain_batch stacks, whatever the budget
+  kBudget,  // the step's budget
+  kPages,   // a walk: as many as pages were ever in state Stack at once
+};
+
 // What a policy promises; the checker holds it to this, and the harnesses run what it claims to survive.
 struct PolicyClaims {
   bool sound = true;             // false: known-bad control; a harness must find its bug
@@ -30,9 +39,11 @@ struct PolicyClaims {
   // Units of work (yield.h) that end_mark may do: for each stack then deferred, and for each page then in state Stack.
   uint32_t pause_work_per_stack = 0;
   uint32_t pause_work_per_page = 0;
-  bool holds_as_told = false;  // a drain step holds no lock for more stacks than PoolParams::drain_hold says
-  bool tells_places = true;    // its walk shows every span and slot; else only what the program sees is checked
-  bool pools_as_go = false;  // its caches are filled and its spans carved by Go's rules; it refuses only what it lacks
+  // Units of work that a drain step does under one hold of a lock at most: who waits for it waits for no more (C8).
+  HoldBound hold_bound = HoldBound::kUnsaid;
+  uint32_t hold_of_step = 0;  // kBudget: without a budget
+  bool tells_places = true;   // its walk shows every span and slot; else only what the program sees is checked
+  bool pools_as_go = false;   // its caches are filled and its spans carved by Go's rules; it refuses only what it lacks
   bool releases_cold_half = false;   // what a full cache gives back to the pool are the stacks that lay in it longest
   bool retires_past_caches = false;  // a small stack that is retired while a mark runs goes into no processor's cache
   bool span_records = true;          // its page heap has a record a span, recycled and merged (else bits)

@@ -104,6 +104,9 @@ TEST_P(PolicyTest, KeepsWhatItClaims) {
   } else {
     EXPECT_TRUE(pool_->drain_pending());
     EXPECT_GT(pool_->stats().held_bytes, 0u);
+    const bool ours = foreign_policies().empty();
+    EXPECT_TRUE(!ours || claims().hold_bound != HoldBound::kUnsaid)
+        << "who waits for a lock of a drain wants to know how long";
   }
   pool_->restarted();
   expect_empty();
