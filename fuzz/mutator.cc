@@ -84,8 +84,8 @@ constexpr auto kHosts = [] {
   set(Yield::kRetire, {Op::kShrink, Op::kGrow, Op::kExit});
   set(Yield::kDrainStep, {Op::kDrain, Op::kGcEnd});
   set(Yield::kHandOff, {Op::kDrain, Op::kGcEnd});
-  set(Yield::kPoolLock, {Op::kSpawn, Op::kExit, Op::kShrink});
-  set(Yield::kHeapLock, {Op::kSpawn, Op::kHeapAlloc, Op::kExit});
+  set(Yield::kPoolLock, {Op::kSpawn, Op::kExit, Op::kShrink, Op::kDrain});
+  set(Yield::kHeapLock, {Op::kSpawn, Op::kHeapAlloc, Op::kExit, Op::kDrain});
   set(Yield::kScan, {Op::kShrink});
   set(Yield::kPark, {Op::kBlock});
   set(Yield::kCachePush, {Op::kExit, Op::kGrow});

@@ -18,16 +18,15 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <random>
 #include <shared_mutex>
-#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "fuzz/stress.h"
 #include "target/arena.h"
 #include "target/drain/policies.h"
 
@@ -76,19 +75,6 @@ void write_name(const Named& named) {
     *reinterpret_cast<uint64_t*>(named.stack.hi - below) = named.name;
   }
 }
-
-// What a walk finds damaged, and how much of the arena is in spans of stacks.
-class Walk final : public WalkVisitor {
- public:
-  void span(const SpanView& view) override {
-    if (view.state == SpanState::kStack) stack_bytes += uint64_t{view.pages} << kPageShift;
-  }
-  void slot(const SlotView&) override {}
-  void fault(WalkFault, uintptr_t) override { ++faults; }
-
-  uint64_t stack_bytes = 0;
-  size_t faults = 0;
-};
 
 class Stress {
  public:
@@ -144,8 +130,7 @@ class Stress {
   // The world is stopped: nobody is in the middle of anything, but stacks may be deferred.
   void check_at_rest() {
     if (!policy_.claims.tells_places) return;
-    Walk walk;
-    pool_->walk(walk);
+    const StressWalk walk(*pool_);
     const PoolStats stats = pool_->stats();
     if (walk.faults != 0) broken_ = "a walk with the world stopped finds the pool damaged (A5, A6)";
     if (stats.stack_bytes != walk.stack_bytes) broken_ = "bytes of stacks' spans are not what a walk finds (E1)";
@@ -303,25 +288,13 @@ class Stress {
   std::atomic<uint64_t> looked_{0};
 };
 
-int run(int argc, char** argv) {
-  const std::string_view chosen = argc > 1 ? argv[1] : "";
-  const int cycles = argc > 2 ? std::atoi(argv[2]) : 50;
-  const int seed = argc > 3 ? std::atoi(argv[3]) : 1;
-  if (cycles < 1 || argc > 4 || (chosen != "sound" && find_policy(chosen) == nullptr)) {
-    std::fprintf(stderr, "usage: pool_stress POLICY|sound [CYCLES [SEED]]; CYCLES from 1; stackdrain list policies\n");
-    return 2;
-  }
-  bool well = true;
-  for (const PolicyRow& policy : policies()) {
-    if (chosen != policy.name && !(chosen == "sound" && policy.claims.sound)) continue;
-    well = Stress(policy, static_cast<uint32_t>(seed)).run(cycles) && well;
-  }
-  return well ? 0 : 1;
+bool run(const PolicyRow& policy, int cycles, uint32_t seed) {
+  return Stress(policy, seed).run(cycles);
 }
 
 }  // namespace
 }  // namespace stackdrain
 
 int main(int argc, char** argv) {
-  return stackdrain::run(argc, argv);
+  return stackdrain::stress("pool_stress", argc, argv, stackdrain::run);
 }

@@ -50,7 +50,7 @@ void print_faults(std::FILE* out, const ScheduleVerdict& verdict) {
     std::fprintf(out, "  fault %s: %s\n", kFaults[i].name.data(), kFaults[i].what.data());
   }
   if (verdict.longest_wait == 0) return;
-  std::fprintf(out, "  longest wait of a mutator for a drainer's lock: %" PRIu64 " units of work",
+  std::fprintf(out, "  longest wait of a mutator for a drainer's lock: %" PRIu64 " of its units of work",
                verdict.longest_wait);
   if (verdict.wait_bound != Checker::kUnbounded) std::fprintf(out, ", the policy says %" PRIu64, verdict.wait_bound);
   std::fprintf(out, "\n");
