@@ -35,6 +35,10 @@ struct PoolParams {
   // after-restart: how long a drain step keeps the lock, and the batch in stacks (>= 1).
   DrainHold drain_hold = DrainHold::kBatch;
   uint32_t drain_batch = 64;
+  // sorted-batch: bytes of the arena that a share of the pause's drain has at least, and more where 64 shares would not
+  // cover the arena; a power of two from 128 KiB to 1 MiB. At 1 MiB the marks of two shares never lie on one cache
+  // line; less is for small worlds, which would have one share otherwise.
+  size_t least_share_bytes = size_t{1} << 20;
   // Nanoseconds of some clock; read once for each span that becomes Free in a PageHeap, which then remembers it, as
   // Go's scavenger wanted it until 1.13 (MHeap_FreeSpanLocked: unusedsince). nullptr: nobody wants to know.
   int64_t (*idle_clock)() = nullptr;

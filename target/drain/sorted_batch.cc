@@ -68,7 +68,7 @@ class SortedBatchPool : public DeferringPool {
  public:
   explicit SortedBatchPool(Arena& arena)
       : DeferringPool(arena),
-        region_shift_(shift_for(arena)),
+        region_shift_(shift_for(arena, PoolParams{}.least_share_bytes)),
         chunks_(size_t{kRegions} << region_shift_),
         marks_((size_t{kRegions} << region_shift_) / kWordBits) {
     begin_batch();
@@ -81,6 +81,7 @@ class SortedBatchPool : public DeferringPool {
       // not reached by programs: what runs to its end leaves no notes
       taken_[static_cast<size_t>(std::countr_zero(regions))].store(0, std::memory_order_relaxed);
     }
+    region_shift_ = shift_for(heap_.arena(), params.least_share_bytes);
     late_ = false;
     begin_batch();
   }
@@ -163,13 +164,13 @@ class SortedBatchPool : public DeferringPool {
   }
 
  private:
-  static constexpr int kMinRegionShift = 9;  // 1 MiB; its marks are one cache line, which no other region's share has
-  static constexpr size_t kAhead = 16;       // visits between a descriptor's prefetch and its use
+  static constexpr size_t kAhead = 16;  // visits between a descriptor's prefetch and its use
 
-  static int shift_for(const Arena& arena) {
+  // At least a word of marks: two shares never write the same one.
+  static int shift_for(const Arena& arena, size_t least_share_bytes) {
     const uint32_t units = arena.pages() * kUnitsPerPage;
-    const auto shift = static_cast<int>(std::bit_width((units - 1) / kRegions));
-    return shift < kMinRegionShift ? kMinRegionShift : shift;
+    const auto least = static_cast<int>(std::countr_zero(least_share_bytes / kMinStackBytes));
+    return std::max(static_cast<int>(std::bit_width((units - 1) / kRegions)), least);
   }
   static uint32_t units_of(size_t bytes) { return static_cast<uint32_t>(bytes / kMinStackBytes); }
   static size_t bytes_of(size_t units) { return units * kMinStackBytes; }
@@ -367,7 +368,7 @@ class SortedBatchPool : public DeferringPool {
     sweep.give(visit.span, visit.marks << ((visit.page - visit.span->first()) * kUnitsPerPage));
   }
 
-  const int region_shift_;                          // a region is 2^n units
+  int region_shift_;                                // a region is 2^n units; changes in reset alone
   Table<Chunk> chunks_;                             // of each region, in a row
   Table<uint64_t> marks_;                           // zero but within drain()
   std::array<Atomic<uint32_t>, kRegions> taken_{};  // chunks of each region handed out

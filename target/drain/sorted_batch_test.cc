@@ -22,8 +22,10 @@ class SortedBatchTest : public testing::Test {
  protected:
   SortedBatchTest() : arena_(size_t{64} << 20), pool_(find_policy("sorted-batch")->make(arena_)) { begin(*pool_); }
 
-  static void begin(AnyPool& pool) {
-    pool.reset(go119_preset());
+  static void begin(AnyPool& pool, size_t least_share_bytes = PoolParams{}.least_share_bytes) {
+    PoolParams params = go119_preset();
+    params.least_share_bytes = least_share_bytes;
+    pool.reset(params);
     EXPECT_NE(pool.allocate_heap(1, false), 0u);
   }
   // About 45 MiB in stacks of all sizes, the same in each pool.
@@ -48,18 +50,19 @@ class SortedBatchTest : public testing::Test {
     }
     return tiles;
   }
+  static void expect_what_serial_leaves(AnyPool& sorted, size_t arena_bytes, size_t least_share_bytes);
 
   Arena arena_;
   std::unique_ptr<AnyPool> pool_;
 };
 
 // Whichever of the stacks it is, with the same ones given up the arena looks as if they had been freed one by one.
-TEST_F(SortedBatchTest, LeavesWhatSerialLeaves) {
-  Arena arena(size_t{64} << 20);
+void SortedBatchTest::expect_what_serial_leaves(AnyPool& sorted, size_t arena_bytes, size_t least_share_bytes) {
+  Arena arena(arena_bytes);
   const std::unique_ptr<AnyPool> serial = find_policy("serial")->make(arena);
   for (const size_t kept_of_16 : {size_t{0}, size_t{1}, size_t{4}, size_t{15}}) {
-    for (AnyPool* pool : {serial.get(), pool_.get()}) {
-      begin(*pool);
+    for (AnyPool* pool : {serial.get(), &sorted}) {
+      begin(*pool, least_share_bytes);
       std::mt19937 random(static_cast<uint32_t>(kept_of_16));
       const std::vector<Stack> stacks = take(*pool, random);
       pool->flush_cache(0);
@@ -71,9 +74,23 @@ TEST_F(SortedBatchTest, LeavesWhatSerialLeaves) {
       pool->restarted();
       EXPECT_EQ(pool->stats().held_stacks, 0u);
     }
-    EXPECT_EQ(tiles(*pool_), tiles(*serial)) << kept_of_16 << " of 16 kept";
-    EXPECT_EQ(pool_->stats().live_bytes, serial->stats().live_bytes);
-    EXPECT_EQ(pool_->stats().spans_released, serial->stats().spans_released);
+    EXPECT_EQ(tiles(sorted), tiles(*serial)) << kept_of_16 << " of 16 kept";
+    EXPECT_EQ(sorted.stats().live_bytes, serial->stats().live_bytes);
+    EXPECT_EQ(sorted.stats().spans_released, serial->stats().spans_released);
+  }
+}
+
+TEST_F(SortedBatchTest, LeavesWhatSerialLeaves) {
+  expect_what_serial_leaves(*pool_, size_t{64} << 20, PoolParams{}.least_share_bytes);
+}
+
+// As in fuzzers' worlds: shares of one word of marks each; and a pool that had larger ones before.
+TEST_F(SortedBatchTest, LeavesWhatSerialLeavesInSmallShares) {
+  constexpr size_t kArena = size_t{8} << 20;
+  Arena arena(kArena);
+  const std::unique_ptr<AnyPool> small = find_policy("sorted-batch")->make(arena);
+  for (const size_t least_share_bytes : {size_t{1} << 20, size_t{128} << 10}) {
+    expect_what_serial_leaves(*small, kArena, least_share_bytes);
   }
 }
 
