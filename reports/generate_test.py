@@ -603,6 +603,14 @@ class GraphTest(unittest.TestCase):
         self.assertIn("immediate 1 of 3", sentence)
         self.assertIn("Under serial none", sentence)
 
+    def test_free_is_bad_only_while_a_marker_may_point_there(self):
+        import graphs_cycle
+        control, serial = fixture()["timeline"]
+        graced = dict(timeline_row("quiescent", control["states"]))
+        self.assertEqual(graphs_cycle.letters(control), ["SSS", "SBS", "FFF", "FFR"])
+        self.assertEqual(graphs_cycle.letters(graced), ["SSS", "SFS", "FFF", "FFR"])
+        self.assertEqual(graphs_cycle.letters(serial), ["SSS", "SSS", "FFF", "FRF"])
+
     def test_more_pairs_resolve_more(self):
         import graphs_cost
         chance = random.Random(5)

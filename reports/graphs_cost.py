@@ -3,7 +3,7 @@
 import random
 
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 import drawing
 import human
@@ -101,8 +101,10 @@ def draw_noise(results):
     each.plot(ordered, [(place + 0.5) * 100 / len(ordered) for place in range(len(ordered))], color=drawing.PALETTE[1],
               marker=".", label="A/A pairs")
     each.set_xscale("log")
+    wide = ordered[-1] > 4 * ordered[0]
+    each.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(7, steps=[1, 2, 5, 10]))
     each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    each.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.2g}" if ordered[-1] < 3 * ordered[0] else ""))
+    each.xaxis.set_minor_locator(NullLocator())
     each.axvline(1, color=drawing.INK, linestyle="--", linewidth=1.2)
     each.set_xlabel("the same thing measured twice: ratio of a pair")
     each.set_ylabel("% of the pairs below")

@@ -98,13 +98,17 @@ def say_mmu(results):
 
 # ---- the spans of one cycle ----
 
-STATES = (("S", "stack span, as it was", "#8fa3b8"), ("F", "free: a pointer into it is bad", "#d1600f"),
-          ("R", "a stack span again, reissued", "#0f9170"), ("H", "heap", "#a862b8"))
+STATES = (("S", "stack span, as it was", "#8fa3b8"), ("B", "free: a marker may point there", "#c2410c"),
+          ("F", "free: no marker can", "#e9bd82"), ("R", "a stack span again, reissued", "#0f9170"), ("H", "heap", "#a862b8"))
 INSIDE_FREE = "-"  # inside a larger free span, of which only the ends are mapped: to a marker the same as free
 
 
-def _letters(states):
-    return states.replace(INSIDE_FREE, "F")
+def letters(row):
+    """Each moment's states; what is free is told by whether a marker may still point into it: while they run, and the
+    policy did not ask them first."""
+    free = {"mark": "B" if find.is_control(row) else "F"}
+    return [states.replace(INSIDE_FREE, "F").replace("F", free.get(moment["phase"], "F"))
+            for moment, states in zip(row["moments"], row["states"])]
 
 
 def draw_timeline(results):
@@ -116,12 +120,13 @@ def draw_timeline(results):
         _draw_spans(axis, row)
         drawing.title(axis, find.label(row))
     axes[-1, 0].set_xlabel("moments of one cycle, in their order")
-    drawing.legend_below(fig, [Patch(color=colour, label=text) for _, text, colour in STATES])
+    seen = set().union(*(states for row in rows for states in letters(row)))
+    drawing.legend_below(fig, [Patch(color=colour, label=text) for letter, text, colour in STATES if letter in seen])
     return fig
 
 
 def _draw_spans(axis, row):
-    states = [_letters(one) for one in row["states"]]
+    states = letters(row)
     for letter, text, colour in STATES:
         for span in range(len(row["offsets"])):
             stretches = _stretches([one[span] == letter for one in states])
