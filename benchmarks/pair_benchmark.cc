@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "benchmarks/benchmark_main.h"
 #include "benchmarks/pair_allocators.h"
 #include "benchmarks/pair_study.h"
 #include "target/arena.h"
@@ -73,10 +74,5 @@ void register_all() {
 }  // namespace stackdrain
 
 int main(int argc, char** argv) {
-  stackdrain::register_all();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return stackdrain::benchmark_main(argc, argv, stackdrain::register_all);
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <string>
 
+#include "benchmarks/benchmark_main.h"
 #include "benchmarks/pause_study.h"
 
 namespace stackdrain {
@@ -62,10 +63,5 @@ void register_all() {
 }  // namespace stackdrain
 
 int main(int argc, char** argv) {
-  stackdrain::register_all();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return stackdrain::benchmark_main(argc, argv, stackdrain::register_all);
 }

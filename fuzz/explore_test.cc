@@ -7,16 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "fuzz/testing.h"
 #include "target/defects.h"
 #include "target/testing.h"
 
 namespace stackdrain {
 namespace {
-
-Machine& machine() {
-  static Machine instance;
-  return instance;
-}
 
 const ExploreWorld& world_named(std::string_view name) {
   for (const ExploreWorld& world : explore_worlds()) {
@@ -26,18 +22,8 @@ const ExploreWorld& world_named(std::string_view name) {
   return explore_worlds()[0];
 }
 
-std::vector<uint8_t> encode(const std::vector<Operation>& operations) {
-  std::vector<uint8_t> bytes;
-  for (const Operation operation : operations) {
-    const uint16_t word = encode_operation(operation);
-    bytes.push_back(static_cast<uint8_t>(word & 0xff));
-    bytes.push_back(static_cast<uint8_t>(word >> 8));
-  }
-  return bytes;
-}
-
 Verdict run(const std::vector<Operation>& program, std::string_view policy) {
-  const std::vector<uint8_t> bytes = encode(program);
+  const std::vector<uint8_t> bytes = encoded(program);
   return machine().run({bytes.data(), bytes.size()}, *find_policy(policy));
 }
 

@@ -5,34 +5,25 @@
 #include <random>
 
 #include "fuzz/mutator.h"
+#include "fuzz/testing.h"
 #include "target/defects.h"
 
 namespace stackdrain {
 namespace {
 
-Machine& machine() {
-  static Machine instance;
-  instance.walk_always(true);
-  return instance;
-}
-
 Verdict run(std::string_view text, std::string_view policy) {
-  std::vector<uint8_t> bytes;
-  const auto error = parse_text(text, bytes);
-  EXPECT_FALSE(error.has_value()) << (error ? error->message : "");
-  return machine().run({bytes.data(), bytes.size()}, *find_policy(policy));
+  const std::vector<uint8_t> bytes = parsed(text);
+  return walking_machine().run({bytes.data(), bytes.size()}, *find_policy(policy));
 }
 
 std::vector<uint8_t> random_program(uint32_t seed, size_t operations) {
   std::mt19937 random(seed);
-  std::vector<uint8_t> bytes;
-  for (size_t i = 0; i < operations; ++i) {
+  std::vector<Operation> program(operations);
+  for (Operation& operation : program) {
     const auto code = static_cast<uint32_t>(random() % kOperations.size());
-    const uint16_t word = encode_operation({static_cast<uint8_t>(code), static_cast<uint16_t>(random() & 0x3ff)});
-    bytes.push_back(static_cast<uint8_t>(word & 0xff));
-    bytes.push_back(static_cast<uint8_t>(word >> 8));
+    operation = {static_cast<uint8_t>(code), static_cast<uint16_t>(random() & 0x3ff)};
   }
-  return bytes;
+  return encoded(program);
 }
 
 std::string verdict_text(const Verdict& verdict) {
@@ -81,10 +72,10 @@ TEST(Machine, AResetLeavesTheArenaZeroAndPoisoned) {
       for (uint32_t turn = 0; turn < 64; ++turn) {
         size = mutate_program(program.data(), size, program.size(), seed * 4096 + turn, nullptr);
       }
-      machine().run({program.data(), size}, policy);
-      const AnyPool& pool = *machine().pool();
+      walking_machine().run({program.data(), size}, policy);
+      const AnyPool& pool = *walking_machine().pool();
       const size_t mapped = pool.arena_mapped();
-      machine().run({nullptr, 0}, policy);
+      walking_machine().run({nullptr, 0}, policy);
       const uintptr_t left = first_left_behind(pool.arena_base(), kArena, mapped);
       ASSERT_EQ(left, 0u) << policy.name << ", seed " << seed << ": +" << left - pool.arena_base();
     }
@@ -142,7 +133,7 @@ TEST(Machine, SoundPoliciesPassRandomPrograms) {
     if (!policy.claims.sound) continue;
     for (uint32_t seed = 0; seed < 400; ++seed) {
       const std::vector<uint8_t> bytes = random_program(seed, 300);
-      const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, policy);
+      const Verdict& verdict = walking_machine().run({bytes.data(), bytes.size()}, policy);
       ASSERT_FALSE(verdict.violated) << policy.name << " seed " << seed << ": " << verdict_text(verdict) << "\n"
                                      << to_text({bytes.data(), bytes.size()});
     }
@@ -153,12 +144,12 @@ TEST(Machine, SameInputSameResultInAnyOrder) {
   std::vector<std::string> first;
   for (uint32_t seed = 0; seed < 60; ++seed) {
     const std::vector<uint8_t> bytes = random_program(seed, 200);
-    const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, *find_policy("immediate"));
+    const Verdict& verdict = walking_machine().run({bytes.data(), bytes.size()}, *find_policy("immediate"));
     first.push_back(verdict_text(verdict) + std::to_string(verdict.no_ops) + " " + std::to_string(verdict.shrinks));
   }
   for (uint32_t seed = 60; seed-- > 0;) {
     const std::vector<uint8_t> bytes = random_program(seed, 200);
-    const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, *find_policy("immediate"));
+    const Verdict& verdict = walking_machine().run({bytes.data(), bytes.size()}, *find_policy("immediate"));
     EXPECT_EQ(verdict_text(verdict) + std::to_string(verdict.no_ops) + " " + std::to_string(verdict.shrinks),
               first[seed]);
   }

@@ -6,29 +6,14 @@
 
 #include "fuzz/probe.h"
 #include "fuzz/signature.h"
+#include "fuzz/testing.h"
 #include "target/defects.h"
 
 namespace stackdrain {
 namespace {
 
-std::vector<uint8_t> parsed(std::string_view text) {
-  std::vector<uint8_t> bytes;
-  const auto error = parse_text(text, bytes);
-  EXPECT_FALSE(error.has_value()) << (error ? error->message : "");
-  return bytes;
-}
-
 std::string text_of(const std::vector<uint8_t>& bytes) {
   return to_text({bytes.data(), bytes.size()});
-}
-
-Machine& machine() {
-  static Machine& instance = []() -> Machine& {
-    Machine& made = *new Machine;
-    made.walk_always(true);
-    return made;
-  }();
-  return instance;
 }
 
 bool has(ProgramView program, Op op) {
@@ -92,9 +77,9 @@ TEST(Minimize, TheRace) {
     }
     const std::vector<uint8_t> race = parsed("gc-begin 3\nload m2 g4 elem\nshrink m1 g4\nresolve m2\n");
     bytes.insert(bytes.end(), race.begin(), race.end());
-    const Probed wanted = probe(machine(), {bytes.data(), bytes.size()}, &policy);
+    const Probed wanted = probe(walking_machine(), {bytes.data(), bytes.size()}, &policy);
     EXPECT_EQ(wanted.signature, "A3@shrink/elem");
-    const auto same = [&](ProgramView program) { return probe(machine(), program, &policy) == wanted; };
+    const auto same = [&](ProgramView program) { return probe(walking_machine(), program, &policy) == wanted; };
     const Minimized result = minimize({bytes.data(), bytes.size()}, same);
     EXPECT_EQ(text_of(result.program), "spawn g0 16K\nblock g0 recv\ngc-begin 2\nload m0 g0 elem\nshrink m1 g0\n");
   }
@@ -103,10 +88,10 @@ TEST(Minimize, TheRace) {
 TEST(Probe, SaysWhatItComesTo) {
   const std::vector<uint8_t> bytes = parsed("spawn g1 16K\nblock g1 recv\ngc-begin 2\nload m0 g1 elem\n");
   const ProgramView program(bytes.data(), bytes.size());
-  EXPECT_EQ(probe(machine(), program, find_policy("serial")), Probed{});
+  EXPECT_EQ(probe(walking_machine(), program, find_policy("serial")), Probed{});
   const Probed wanted = {.signature = "A3@shrink/elem", .at_end = true};
-  EXPECT_EQ(probe(machine(), program, find_policy("immediate")), wanted);
-  EXPECT_EQ(probe(machine(), program, nullptr), Probed{});
+  EXPECT_EQ(probe(walking_machine(), program, find_policy("immediate")), wanted);
+  EXPECT_EQ(probe(walking_machine(), program, nullptr), Probed{});
 }
 
 // Fails a check of the pool's in the middle of a run.
@@ -120,10 +105,10 @@ class Breaks final : public MachineObserver {
 TEST(Probe, AnEndOfTheProcessIsTold) {
   const std::vector<uint8_t> bytes = parsed("nop\nspawn g0 4K\nnop\n");
   const ProgramView program(bytes.data(), bytes.size());
-  const std::string said = said_by(machine(), [&](std::FILE* out) {
+  const std::string said = said_by(walking_machine(), [&](std::FILE* out) {
     std::fputs("before\n", out);
     Breaks breaks;
-    machine().run(program, *find_policy("serial"), &breaks);
+    walking_machine().run(program, *find_policy("serial"), &breaks);
   });
   EXPECT_TRUE(said.starts_with("before\npolicy serial stopped by the pool's own assertion at operation 1 of 3"))
       << said;
@@ -135,7 +120,7 @@ TEST(Probe, AnEndOfTheProcessIsTold) {
 TEST(Probe, AnEndOfTheProcessIsAnAnswer) {
   planted_defect = Defect::kQ3DrainedTwice;
   const std::vector<uint8_t> bytes = parsed("spawn g0 4K\ngc-begin 1\nshrink m0 g0\ngc-end\nrestart\n");
-  const Probed probed = probe(machine(), {bytes.data(), bytes.size()}, find_policy("serial"));
+  const Probed probed = probe(walking_machine(), {bytes.data(), bytes.size()}, find_policy("serial"));
   planted_defect = Defect::kNone;
   EXPECT_EQ(probed.signature, asan_enabled ? "stop" : "stop@gc-end");
 }

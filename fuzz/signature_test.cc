@@ -2,21 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include "fuzz/testing.h"
 #include "target/defects.h"
 
 namespace stackdrain {
 namespace {
 
-Machine& machine() {
-  static Machine& instance = *new Machine;
-  return instance;
-}
-
 std::string signature(std::string_view text, std::string_view policy) {
-  std::vector<uint8_t> bytes;
-  EXPECT_FALSE(parse_text(text, bytes).has_value()) << text;
-  machine().walk_always(true);
-  const Verdict& verdict = machine().run({bytes.data(), bytes.size()}, *find_policy(policy));
+  const std::vector<uint8_t> bytes = parsed(text);
+  const Verdict& verdict = walking_machine().run({bytes.data(), bytes.size()}, *find_policy(policy));
   return verdict.violated ? signature_of(verdict).data() : "";
 }
 

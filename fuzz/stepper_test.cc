@@ -9,34 +9,19 @@
 #include <vector>
 
 #include "fuzz/explore.h"
+#include "fuzz/testing.h"
 #include "target/testing.h"
 
 namespace stackdrain {
 namespace {
 
-Machine& machine() {
-  static Machine instance;
-  return instance;
-}
-
 std::vector<Operation> parse(std::string_view text) {
-  std::vector<uint8_t> bytes;
-  EXPECT_FALSE(parse_text(text, bytes).has_value()) << text;
+  const std::vector<uint8_t> bytes = parsed(text);
   std::vector<Operation> operations;
   operations.reserve(bytes.size() / kBytesPerOperation);
   const ProgramView view(bytes.data(), bytes.size());
   for (size_t i = 0; i < view.size(); ++i) operations.push_back(view[i]);
   return operations;
-}
-
-std::vector<uint8_t> encode(const std::vector<Operation>& operations) {
-  std::vector<uint8_t> bytes;
-  for (const Operation operation : operations) {
-    const uint16_t word = encode_operation(operation);
-    bytes.push_back(static_cast<uint8_t>(word & 0xff));
-    bytes.push_back(static_cast<uint8_t>(word >> 8));
-  }
-  return bytes;
 }
 
 constexpr std::string_view kWorld = "world seed orders=3 locks=one stopped procs=1 arena=1M hold=each";
@@ -81,7 +66,7 @@ TEST(Stepper, StepByStepIsARun) {
           passes = !stepper.failed() && stepper.finish();
         }
         program.insert(program.begin(), maker_of(world));
-        const std::vector<uint8_t> bytes = encode(program);
+        const std::vector<uint8_t> bytes = encoded(program);
         const bool run_passes = !machine().run({bytes.data(), bytes.size()}, policy).violated;
         // The stepper walks more often, so it may see more.
         EXPECT_TRUE(run_passes || !passes) << world.name << " " << policy.name << " seed " << seed;
@@ -344,7 +329,7 @@ class Futures : public testing::TestWithParam<std::tuple<size_t, size_t>> {
 };
 
 std::string text_of(const std::vector<Operation>& program) {
-  const std::vector<uint8_t> bytes = encode(program);
+  const std::vector<uint8_t> bytes = encoded(program);
   return to_text({bytes.data(), bytes.size()});
 }
 

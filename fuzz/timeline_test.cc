@@ -5,26 +5,17 @@
 #include <algorithm>
 
 #include "fuzz/reproducer.h"
+#include "fuzz/testing.h"
 #include "fuzz/timeline_html.h"
 #include "target/defects.h"
 
 namespace stackdrain {
 namespace {
 
-Machine& machine() {
-  static Machine& instance = []() -> Machine& {
-    Machine& made = *new Machine;
-    made.walk_always(true);
-    return made;
-  }();
-  return instance;
-}
-
 Recording recorded(std::string_view text, std::string_view policy) {
-  std::vector<uint8_t> bytes;
-  EXPECT_FALSE(parse_text(text, bytes).has_value()) << text;
+  const std::vector<uint8_t> bytes = parsed(text);
   Recording recording;
-  record(machine(), {bytes.data(), bytes.size()}, *find_policy(policy), recording);
+  record(walking_machine(), {bytes.data(), bytes.size()}, *find_policy(policy), recording);
   return recording;
 }
 
