@@ -44,7 +44,7 @@ class Setup(NamedTuple):
     plain: bool  # without the structure-aware mutator
     engine: str = "libfuzzer"  # or afl
     afl_harnesses: Path = None  # the folder of AFL++'s
-    afl_mutator: Path = None  # the shared library that has that mutator; None: without
+    afl_mutators: dict = {}  # by harness: the shared library that has that mutator; None: it has none
     harness: str = ""  # whom to ask; empty: whoever can see the defect where the corpus says
 
     def name(self):
@@ -59,11 +59,11 @@ def defects_of(tool, corpus, policy=None):
     controls = {line.split()[0] for line in rows_of_policies if "; not sound]" in line}  # they are reported without it
     policies, unseen = {}, set()
     for program in sorted(Path(corpus).glob("*/*.ops")):
-        for name, policy, what in re.findall(r"^# expect: defect=(\S+) (\S+) (\S+)", program.read_text(encoding="utf-8"), re.M):
-            if what == "pass" and policy == "all":
+        for name, where, what in re.findall(r"^# expect: defect=(\S+) (\S+) (\S+)", program.read_text(encoding="utf-8"), re.M):
+            if what == "pass" and where == "all":
                 unseen.add(name)  # by one thread, whatever it does: it wants a schedule
-            elif what != "pass" and policy not in controls:
-                policies.setdefault(name, []).append(policy)
+            elif what != "pass" and where not in controls:
+                policies.setdefault(name, []).append(where)
     rows = []
     for line in listed.splitlines():
         name, by = line.split()[0], re.search(r"may be reported by ([^)]*)\)", line)[1]
@@ -134,7 +134,8 @@ def by_afl(setup, harness, seed, folder, environment):
         seeds.mkdir()
         (seeds / "empty").write_bytes(b"\0\0")
     ran = subprocess.run(afl_command(setup.afl_harnesses / harness, seeds, "out", seed, setup.seconds, setup.flags), cwd=folder,
-                         env=environment | afl_environment(setup.afl_mutator if harness != SCHEDULES else None), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                         env=environment | afl_environment(setup.afl_mutators.get(harness)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         check=False)
     canary = canary_of(ran.stdout.decode(errors="replace"))
     found = sorted(folder.glob("out/default/crashes/id*"))
     stats = folder / "out/default/fuzzer_stats"

@@ -46,6 +46,43 @@ class SurvivalTest(unittest.TestCase):
         self.assertEqual(survival.mann_whitney([1, 1], [1, 1]), 1.0)
 
 
+class WhereDefectsAreSeenTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.tool, corpus = Path(folder.name, "tool"), Path(folder.name, "corpus")
+        self.tool.write_text("""#!/bin/sh
+case $2 in
+defects) printf 'none [-] no defect (may be reported by )\\nlost [-] a (may be reported by C3 B1)\\nraced [-] b (may be reported by F2)\\nany [-] c (may be reported by A5)\\n' ;;
+policies) printf 'immediate at once [Go; not sound]\\nserial one by one [Go]\\nbitmap bits [ours]\\n' ;;
+esac
+""", encoding="utf-8")
+        self.tool.chmod(0o755)
+        (corpus / "policy_fuzzer").mkdir(parents=True)
+        # The last file names a policy that nobody asked for: it must not become the one that is wanted.
+        for name, expectations in (("a", ["lost immediate A3", "lost bitmap C3", "lost serial B1"]), ("b", ["raced all pass", "any all A5"]),
+                                   ("z", ["lost bitmap C3"])):
+            Path(corpus, "policy_fuzzer", f"{name}.ops").write_text("".join(f"# expect: defect={one}\n" for one in expectations), encoding="utf-8")
+        self.corpus = corpus
+
+    def pairs(self, policy):
+        return [(defect.name, defect.policy) for defect in scoreboard.defects_of(self.tool, self.corpus, policy)]
+
+    def test_each_under_one_without_a_policy(self):
+        self.assertEqual(self.pairs(None), [("lost", "bitmap"), ("raced", "serial"), ("any", "serial")])
+
+    def test_each_under_each_that_a_program_names(self):
+        self.assertEqual(self.pairs("all"), [("lost", "bitmap"), ("lost", "serial"), ("raced", "serial"), ("any", "serial")])
+
+    def test_under_the_one_that_is_wanted(self):
+        self.assertEqual(self.pairs("serial"), [("lost", "serial"), ("raced", "serial"), ("any", "serial")])
+        self.assertEqual(self.pairs("bitmap"), [("lost", "bitmap")])
+
+    def test_who_wants_a_schedule(self):
+        harness = {defect.name: defect.harness for defect in scoreboard.defects_of(self.tool, self.corpus)}
+        self.assertEqual(harness, {"lost": "policy_fuzzer", "raced": scoreboard.SCHEDULES, "any": "policy_fuzzer"})
+
+
 class ScoreboardTest(unittest.TestCase):
     def test_summary(self):
         rows = [row("a", 1.0), row("a", 3.0), row("a", 10.0, reported=False)]
