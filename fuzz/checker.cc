@@ -311,7 +311,10 @@ void Checker::begin_walk() {
   deferred_seen_ = 0;
   walk_size_ = 0;
   claimed_in_ = {};
-  for (int proc = 0; proc < watched_.pool->params().procs; ++proc) cache_bytes_[static_cast<size_t>(proc)] = {};
+  for (int proc = 0; proc < watched_.pool->params().procs; ++proc) {
+    cache_bytes_[static_cast<size_t>(proc)] = {};
+    shelf_bytes_[static_cast<size_t>(proc)] = {};
+  }
   const auto& deferred = watched_.model->deferred;
   for (size_t i = 0; i < deferred.count; ++i) expected_deferred_.add(unit_of(deferred.items[i].stack.lo));
 }
@@ -378,17 +381,28 @@ void Checker::slot(const SlotView& view) {
       report(Invariant::kC2, "+0x%" PRIxPTR " is deferred, and nobody retired it", offset(view.lo));
     }
   }
-  if (view.place == SlotPlace::kCached) {
-    size_t& bytes = cache_bytes_[static_cast<size_t>(view.proc)][static_cast<size_t>(order_of(view.bytes))];
-    bytes += view.bytes;
-    if (bytes > kCacheCapBytes) {
-      report(Invariant::kB4, "p%d's cache of %zu-byte stacks holds more than %zu bytes", view.proc, view.bytes,
-             kCacheCapBytes);
-    }
-  }
+  const bool has_owner = view.place == SlotPlace::kCached || view.place == SlotPlace::kShelved;
+  if (has_owner && !check_room(view)) return;
   if (asan_enabled && !asan_is_poisoned(view.lo + kLinkBytes)) {
     report(Invariant::kF5, "the %s stack at +0x%" PRIxPTR " is not poisoned", name_of(view.place), offset(view.lo));
   }
+}
+
+// B4: a processor's cache, and its shelf, hold no more than they may.
+bool Checker::check_room(const SlotView& view) {
+  const bool shelved = view.place == SlotPlace::kShelved;
+  const int order = order_of(view.bytes);
+  const PoolParams& params = watched_.pool->params();
+  const size_t arena_bytes = size_t{params.arena_pages} << kPageShift;
+  auto& held = shelved ? shelf_bytes_ : cache_bytes_;
+  size_t& bytes = held[static_cast<size_t>(view.proc)][static_cast<size_t>(order)];
+  const size_t most = !shelved                        ? kCacheCapBytes
+                      : watched_.claims.keeps_shelves ? shelf_cap_bytes(params, arena_bytes, order)
+                                                      : 0;
+  bytes += view.bytes;
+  if (bytes <= most) return true;
+  return report(Invariant::kB4, "p%d's %s of %zu-byte stacks holds more than %zu bytes", view.proc,
+                shelved ? "shelf" : "cache", view.bytes, most);
 }
 
 // Says that a stack is somewhere; it must be nowhere else, and inside one Stack span.

@@ -136,6 +136,7 @@ class Checker final : private WalkVisitor {
   void begin_walk();
   bool claim_live();
   bool claim(uintptr_t lo, size_t bytes, SlotPlace place, Proc proc);
+  bool check_room(const SlotView& view);
   bool finish_walk();
   bool finish_span(const SpanView& view);
   bool check_totals();
@@ -185,6 +186,7 @@ class Checker final : private WalkVisitor {
   std::array<SpanView, kMaxSpans> spans_;
   size_t span_count_ = 0;
   std::array<std::array<size_t, kMaxOrders>, kMaxProcs> cache_bytes_{};
+  std::array<std::array<size_t, kMaxOrders>, kMaxProcs> shelf_bytes_{};
   size_t walk_size_ = 0;
   size_t deferred_seen_ = 0;
   PoolStats stats_;  // when the walk began

@@ -294,6 +294,13 @@ TEST_F(CheckerTest, B4ACacheThatWasNotFilledToHalf) {
   EXPECT_EQ(walked(), "B4");
 }
 
+// Its share of an arena whose size nobody says is nothing.
+TEST_F(CheckerTest, B4AShelfThatHoldsMoreThanItsShare) {
+  make({}, "bitmap");
+  for (int i = 0; i < 7; ++i) pool_->free(0, pool_->allocate(kNoProc, size_t{8} << 10));  // four fill the cache
+  EXPECT_EQ((checker_.check_walk(), reported()), "B4");
+}
+
 TEST_F(CheckerTest, B5ACacheThatIsNotFlushedWhenMutatorsRun) {
   make({});
   collector_->begin({1, false});

@@ -3,6 +3,8 @@
 //
 // A cache, an order: an empty one is filled to kCacheFillBytes before a stack is taken; one that has reached
 // kCacheCapBytes is released to kCacheFillBytes before a stack is put in. Nothing else changes it but a flush.
+// Where there are shelves: what is released goes onto the processor's own, and when that would hold more than its cap
+// the pool gets half of it first; a fill is from there unless it is empty. Shelves count as caches here.
 //
 // A span is carved only when no span of its order has a free slot. So there are never more spans of an order than the
 // slots that were live, cached or deferred at once have filled, rounded up; and never more bytes in large stacks than
@@ -29,6 +31,13 @@ class Demand {
   void begin(int orders) {
     *this = {};
     orders_ = orders;
+  }
+  // As PolicyClaims::keeps_shelves says.
+  void keep_shelves(const PoolParams& params) {
+    for (int order = 0; order < params.orders; ++order) {
+      shelf_caps_[static_cast<size_t>(order)] =
+          static_cast<uint32_t>(shelf_cap_bytes(params, size_t{params.arena_pages} << kPageShift, order));
+    }
   }
   bool knows_caches() const { return orders_ != 0 && !lost_count_; }
   bool knows_peak() const { return orders_ != 0 && !overlapped_; }
@@ -66,7 +75,10 @@ class Demand {
       ++taken_[index];
     } else {
       uint32_t& cached = cached_of(proc, index);
-      if (cached == 0) {
+      if (uint32_t& shelf = shelved_of(proc, index); cached == 0 && shelf != 0) {
+        change(shelf, shelf - kCacheFillBytes);
+        change(cached, kCacheFillBytes);
+      } else if (cached == 0) {
         change(cached, kCacheFillBytes);
         slots_[index] += static_cast<uint32_t>(kCacheFillBytes / bytes);
         taken_[index] += static_cast<uint32_t>(kCacheFillBytes / bytes);
@@ -93,7 +105,12 @@ class Demand {
     }
     uint32_t& cached = cached_of(proc, index);
     if (cached >= kCacheCapBytes) {
-      slots_[index] -= static_cast<uint32_t>((cached - kCacheFillBytes) / bytes);
+      const size_t excess = cached - kCacheFillBytes;
+      if (shelf_caps_[index] != 0) {
+        put_on_shelf(shelved_of(proc, index), index, excess);
+      } else {
+        slots_[index] -= static_cast<uint32_t>(excess / bytes);
+      }
       change(cached, kCacheFillBytes);
     }
     change(cached, cached + bytes);
@@ -104,9 +121,10 @@ class Demand {
   void forget_kept(uint64_t bytes) { large_bytes_ -= bytes; }
   void flushed(Proc proc) {
     for (size_t order = 0; order < static_cast<size_t>(orders_); ++order) {
-      uint32_t& cached = cached_of(proc, order);
-      slots_[order] -= static_cast<uint32_t>(cached / order_bytes(static_cast<int>(order)));
-      change(cached, 0);
+      for (uint32_t* held : {&cached_of(proc, order), &shelved_of(proc, order)}) {
+        slots_[order] -= static_cast<uint32_t>(*held / order_bytes(static_cast<int>(order)));
+        change(*held, 0);
+      }
     }
   }
   // Was any cache filled since this was last asked?
@@ -125,15 +143,26 @@ class Demand {
  private:
   static constexpr size_t kProcs = 4;  // more than a world has
   uint32_t& cached_of(Proc proc, size_t order) { return cached_[static_cast<size_t>(proc) % kProcs][order]; }
+  uint32_t& shelved_of(Proc proc, size_t order) { return shelved_[static_cast<size_t>(proc) % kProcs][order]; }
+  void put_on_shelf(uint32_t& shelf, size_t order, size_t bytes) {
+    if (shelf + bytes > shelf_caps_[order]) {
+      const size_t excess = shelf_excess_bytes(shelf_caps_[order]);
+      slots_[order] -= static_cast<uint32_t>(excess / order_bytes(static_cast<int>(order)));
+      change(shelf, shelf - excess);
+    }
+    change(shelf, shelf + bytes);
+  }
   void change(uint32_t& cached, size_t to) {
     cached_bytes_ += to - cached;
     cached = static_cast<uint32_t>(to);
   }
 
   int orders_ = 0;
-  std::array<std::array<uint32_t, kMaxOrders>, kProcs> cached_{};  // bytes
-  uint64_t cached_bytes_ = 0;                                      // of all
-  std::array<uint32_t, kMaxOrders> slots_{};                       // live, cached or deferred
+  std::array<std::array<uint32_t, kMaxOrders>, kProcs> cached_{};   // bytes
+  std::array<std::array<uint32_t, kMaxOrders>, kProcs> shelved_{};  // bytes
+  std::array<uint32_t, kMaxOrders> shelf_caps_{};                   // bytes
+  uint64_t cached_bytes_ = 0;                                       // of all, shelves too
+  std::array<uint32_t, kMaxOrders> slots_{};                        // live, cached or deferred
   std::array<uint32_t, kMaxOrders> most_spans_{};
   std::array<uint32_t, kMaxOrders> taken_{};          // slots from the pool since the last cycle ended
   std::array<uint32_t, kMaxOrders> used_in_cycle_{};  // ... and in the cycle before that

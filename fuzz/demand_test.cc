@@ -43,6 +43,31 @@ TEST_F(DemandTest, AFullCacheIsReleasedToHalfBeforeAStackIsPutIn) {
   EXPECT_EQ(demand_.cached_bytes(), 0u);
 }
 
+// In 1 MiB a shelf of one processor and four orders holds 32 KiB: two batches of eight.
+TEST_F(DemandTest, WhatLeavesACacheWaitsOnItsShelfAndIsTheNextFill) {
+  PoolParams params = go119_preset();
+  params.procs = 1;
+  params.arena_pages = (uint32_t{1} << 20) >> kPageShift;
+  demand_.keep_shelves(params);
+  ASSERT_EQ(shelf_cap_bytes(params, size_t{1} << 20, 0), 2 * kCacheFillBytes);
+  allocate(0, k2K, 48);
+  const uint64_t most = demand_.most_bytes();
+  free(0, k2K, 32);
+  EXPECT_EQ(demand_.cached_bytes(), 32 * k2K) << "16 cached, 16 shelved";
+  free(0, k2K, 1);
+  EXPECT_EQ(demand_.cached_bytes(), 25 * k2K) << "one of two batches went to the pool, another came";
+  demand_.settle(0);
+  allocate(0, k2K, 25);
+  EXPECT_FALSE(demand_.refilled()) << "nothing of that came from the pool";
+  EXPECT_EQ(demand_.cached_bytes(), 0u);
+  allocate(0, k2K, 1);
+  EXPECT_TRUE(demand_.refilled());
+  EXPECT_EQ(demand_.most_bytes(), most);
+  free(0, k2K, 20);
+  demand_.flushed(0);
+  EXPECT_EQ(demand_.cached_bytes(), 0u);
+}
+
 // 16 stacks of 2 KiB fill a span; what was freed since is no part of the most, and what is cached or deferred is.
 TEST_F(DemandTest, TheMostIsWhatWasThereAtOnceRoundedUpToSpans) {
   allocate(kNoProc, k2K, 16);

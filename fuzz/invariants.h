@@ -29,12 +29,13 @@ namespace stackdrain {
   X(kA8, "A8", "c", "metadata is written before the state that publishes it",                                         \
     "look: every page's span, read without a lock, also while one is issued")                                         \
   X(kA9, "A9", "1", "memory issued as zero is zero", "each line of a zeroed heap span is read")                       \
-  X(kB1, "B1", "n", "each slot is in exactly one of: live, cached, pool-free, deferred, in transit", "walk + model")  \
+  X(kB1, "B1", "n", "each slot is in exactly one of: live, cached, shelved, pool-free, deferred, in transit",         \
+    "walk + model")                                                                                                   \
   X(kB2, "B2", "1",                                                                                                   \
     "a live stack is a power of two, >= 2 KiB, aligned to its size within one Stack span; live ones disjoint",        \
     "each stack when it is issued or moved; walk")                                                                    \
   X(kB3, "B3", "n", "free lists acyclic, inside the span, aligned, of the right length", "walk")                      \
-  X(kB4, "B4", "1", "a cache holds length x slot <= 32 KiB; refill and release land at half",                         \
+  X(kB4, "B4", "1", "a cache holds length x slot <= 32 KiB, a shelf its cap; refill and release land at half",        \
     "walk; bytes by the program (demand.h)")                                                                          \
   X(kB5, "B5", "c", "between flush and restart nobody touches a cache", "cached bytes stay 0 in a stopped cycle")     \
   X(kB6, "B6", "n", "a released batch is the cold half (of who claims it; Go's is the hot one)",                      \

@@ -104,6 +104,7 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   collector_.set_heap_roots(model_.heap);
   model_.reset();
   if (policy.claims.pools_as_go) model_.demand.begin(params.orders);
+  if (policy.claims.keeps_shelves) model_.demand.keep_shelves(params);
   checker_.reset({pool_, &collector_, goroutines_, &model_, policy.claims});
   checker_.check_fresh(params);
   verdict_ = {};

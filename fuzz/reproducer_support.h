@@ -155,7 +155,7 @@ class StateText final : private WalkVisitor {
       }
       add("slots +0x%06" PRIx64 " %zu of %zu bytes %s", offset(first.lo), count, first.bytes,
           kSlotPlaceNames[static_cast<size_t>(first.place)].data());
-      if (first.place == SlotPlace::kCached) add(" by p%d", first.proc);
+      if (first.proc != kNoProc) add(" by p%d", first.proc);
       add("\n");
       i += count;
     }

@@ -10,7 +10,7 @@ namespace {
 // What a message can be about, the most telling kind first: the first kind of which a word occurs decides.
 constexpr std::string_view kWords[] = {"canary", "pattern", "link", "slot", "value", "size"};
 constexpr std::string_view kWhole[] = {"canary", "base pointer", "free list", "lock", "limit", "reserve"};
-constexpr std::string_view kPlaces[] = {"live", "cached", "pool-free", "deferred"};
+constexpr std::string_view kPlaces[] = {"live", "cached", "pool-free", "deferred", "shelved"};
 constexpr std::string_view kParts[] = {"cache", "caches", "drain", "accounts", "heap",
                                        "large", "span",   "stack", "slot"};
 

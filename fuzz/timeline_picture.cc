@@ -162,9 +162,9 @@ std::vector<SlotBox> slots_of(const Snapshot& shot, const Tenants& tenants) {
     }
   }
   for (const SlotPicture& slot : shot.slots) {
-    constexpr std::array kWhats = {What::kLive, What::kPoolFree, What::kCached, What::kDeferred};
-    const bool deferred = slot.place == SlotPlace::kDeferred;
-    const int who = slot.place == SlotPlace::kCached ? slot.proc : deferred ? tenant(slot.lo) : -1;
+    constexpr std::array kWhats = {What::kLive, What::kPoolFree, What::kCached, What::kDeferred, What::kCached};
+    static_assert(kWhats.size() == std::size(kSlotPlaceNames));
+    const int who = slot.place == SlotPlace::kDeferred ? tenant(slot.lo) : slot.proc;
     slots[slot.lo] = {slot.lo, slot.bytes, kWhats[static_cast<size_t>(slot.place)], who};
   }
   for (size_t g = 0; g < shot.owners.size(); ++g) {

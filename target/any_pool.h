@@ -84,7 +84,7 @@ struct PoolStats {
   uint64_t released_bytes = 0;  // of idle_bytes, given back to the system
   uint64_t live_stacks = 0;     // allocations - frees - held_stacks
   uint64_t live_bytes = 0;
-  uint64_t cached_bytes = 0;  // in processors' caches
+  uint64_t cached_bytes = 0;  // in processors' caches and on their shelves
   uint64_t held_stacks = 0;   // deferred: retired and not yet freed
   uint64_t held_bytes = 0;    // deferred stacks' bytes, and empty spans kept because a mark runs
   uint64_t peak_stack_bytes = 0;
@@ -98,8 +98,8 @@ struct PoolStats {
 };
 
 // Where a slot is. Live is not listed: what no walk entry names is live (or in transit).
-enum class SlotPlace : uint8_t { kLive, kPoolFree, kCached, kDeferred };
-inline constexpr std::string_view kSlotPlaceNames[] = {"live", "pool-free", "cached", "deferred"};
+enum class SlotPlace : uint8_t { kLive, kPoolFree, kCached, kDeferred, kShelved };
+inline constexpr std::string_view kSlotPlaceNames[] = {"live", "pool-free", "cached", "deferred", "shelved"};
 
 enum class SpanList : uint8_t { kNone, kHeapFree, kOrder, kLargeReserve };
 
@@ -127,7 +127,7 @@ struct SlotView {
   uintptr_t lo = 0;
   size_t bytes = 0;
   SlotPlace place = SlotPlace::kLive;
-  Proc proc = kNoProc;  // kCached: whose
+  Proc proc = kNoProc;  // kCached, kShelved: whose
 };
 
 // Broken structure that a walk meets; the checker says which invariant that is.

@@ -1,13 +1,27 @@
 #include "target/cached_pool.h"
 
+#include <algorithm>
+
 namespace stackdrain {
+namespace {
+
+// How many stacks a full cache has above half.
+uint32_t excess_of(const CacheList& list, int order) {
+  return static_cast<uint32_t>(slots_in(list.bytes - std::min(list.bytes, kCacheFillBytes), order));
+}
+
+}  // namespace
 
 void CachedPool::reset_caches(const PoolParams& params) {
   STACKDRAIN_CHECK(params.orders >= 1 && params.orders <= kMaxOrders, "orders must be 1..4");
   STACKDRAIN_CHECK(params.procs >= 1 && params.procs <= kMaxProcs, "procs must be 1..64");
   // Only the caches that the old or the new parameters use can hold anything.
   const int procs = params_.procs > params.procs ? params_.procs : params.procs;
-  for (int p = 0; p < procs; ++p) caches_[static_cast<size_t>(p)] = StackCache{};
+  for (int p = 0; p < procs; ++p) {
+    caches_[static_cast<size_t>(p)] = StackCache{};
+    for (Shelf& shelf : shelves_[static_cast<size_t>(p)].lists) shelf.count = 0;
+  }
+  shelf_slots_ = {};
   params_ = params;
   for (std::atomic<uint64_t>* counter :
        {&other_allocations_, &other_allocated_bytes_, &other_given_back_, &other_given_back_bytes_, &locks_taken_}) {
@@ -17,13 +31,53 @@ void CachedPool::reset_caches(const PoolParams& params) {
   cycle_ = {};
 }
 
-Stack CachedPool::allocate_slow(Proc proc, size_t bytes) {
+void CachedPool::put_up_shelves(size_t arena_bytes) {
+  for (int order = 0; order < params_.orders; ++order) {
+    shelf_slots_[static_cast<size_t>(order)] =
+        static_cast<uint32_t>(slots_in(shelf_cap_bytes(params_, arena_bytes, order), order));
+  }
+}
+
+// Cold is to say: for size. A batch is one to eight stacks, and a loop over it that is unrolled costs more than it
+// saves.
+[[gnu::cold]] Stack CachedPool::allocate_slow(Proc proc, size_t bytes) {
   const int order = order_of(bytes);
   CacheList* list = list_of(proc, order);
   if (list == nullptr) return allocate_uncached(proc, bytes);
-  refill(*list, order);
-  if (list->head == 0 && spare()) refill(*list, order);
-  return list->head != 0 ? take_cached(*list, bytes) : Stack{};
+  yield_point(Yield::kCacheRefill);
+  Shelf& shelf = shelf_of(proc, order);
+  shared_read(shelf.count);
+  return shelf.count != 0 ? take_shelved(shelf, *list, order) : allocate_refilled(*list, order);
+}
+
+// Out of line, as what else takes a lock here: who is served from a shelf needs no frame.
+[[gnu::noinline]] Stack CachedPool::allocate_refilled(CacheList& list, int order) {
+  refill(list, order);
+  if (list.head == 0 && spare()) {
+    yield_point(Yield::kCacheRefill);
+    refill(list, order);
+  }
+  return list.head != 0 ? take_cached(list, order_bytes(order)) : Stack{};
+}
+
+// The batch on top of a shelf goes back into an empty cache, in the order in which it lay there; its hottest is taken.
+[[gnu::cold]] Stack CachedPool::take_shelved(Shelf& shelf, CacheList& list, int order) {
+  const size_t slot = order_bytes(order);
+  const uint32_t batch = std::min(shelf.count, static_cast<uint32_t>(slots_in(kCacheFillBytes, order)));
+  shared_write(shelf.count);
+  shared_write(list.head);
+  ++list.allocations;  // apart from the count of bytes: added to in one step, both would wait for their last stores
+  shelf.count -= batch;
+  const uintptr_t* const stacks = &shelf.stacks[shelf.count];
+  uintptr_t head = list.head;
+  for (uint32_t i = batch - 1; i > 0; --i) {
+    link_of(stacks[i]) = head;
+    head = stacks[i];
+  }
+  list.head = head;
+  list.bytes += (batch - 1) * slot;
+  asan_unpoison(stacks[0], slot);
+  return {stacks[0], stacks[0] + slot};
 }
 
 Stack CachedPool::allocate_uncached(Proc proc, size_t bytes) {
@@ -76,24 +130,74 @@ void CachedPool::count_halved(size_t bytes) {
   other_given_back_bytes_.fetch_add(bytes, std::memory_order_relaxed);
 }
 
-void CachedPool::free_slow(Proc proc, Stack stack) {
+[[gnu::cold]] void CachedPool::free_slow(Proc proc, Stack stack) {
   const size_t bytes = stack.bytes();
   const int order = order_of(bytes);
   CacheList* list = list_of(proc, order);
-  if (list == nullptr) {
-    count_given_back(proc, bytes);
-    release(proc, stack);
-    return;
-  }
+  if (list == nullptr) return free_uncached(proc, stack);
   ++list->given_back;
   asan_poison(stack.lo + kLinkBytes, bytes - kLinkBytes);
-  make_room(*list, order);
+  yield_point(Yield::kCacheRelease);
+  Shelf& shelf = shelf_of(proc, order);
+  shared_read(shelf.count);
+  if (!fits(shelf, *list, order)) return free_past_shelf(proc, stack.lo, *list, order);
+  shelve(shelf, *list, order);
   push_cached(proc, *list, stack.lo, bytes);
 }
 
-void CachedPool::make_room(CacheList& list, int order) {
-  yield_point(Yield::kCacheRelease);
-  release_down_to(list, order, kCacheFillBytes);
+[[gnu::noinline]] void CachedPool::free_uncached(Proc proc, Stack stack) {
+  count_given_back(proc, stack.bytes());
+  release(proc, stack);
+}
+
+[[gnu::noinline]] void CachedPool::free_past_shelf(Proc proc, uintptr_t lo, CacheList& list, int order) {
+  make_room(proc, list, order);
+  push_cached(proc, list, lo, order_bytes(order));
+}
+
+// Has the shelf room for a full cache's excess? It has not where there are no shelves.
+bool CachedPool::fits(const Shelf& shelf, const CacheList& list, int order) const {
+  return shelf.count + excess_of(list, order) <= shelf_slots_[static_cast<size_t>(order)];
+}
+
+// Of a full cache, whose excess does not fit on the shelf.
+void CachedPool::make_room(Proc proc, CacheList& list, int order) {
+  Shelf& shelf = shelf_of(proc, order);
+  const uint32_t most = shelf_slots_[static_cast<size_t>(order)];
+  if (most == 0) return release_down_to(list, order, kCacheFillBytes);
+  const auto leave = static_cast<uint32_t>(slots_in(shelf_excess_bytes(most * order_bytes(order)), order));
+  release_coldest(shelf, order, std::min(shelf.count, leave));
+  shelve(shelf, list, order);
+}
+
+// A full cache's excess, its hottest, goes on the shelf.
+[[gnu::cold]] void CachedPool::shelve(Shelf& shelf, CacheList& list, int order) {
+  const uint32_t batch = std::min(excess_of(list, order), static_cast<uint32_t>(kShelfSlots) - shelf.count);
+  shared_write(shelf.count);
+  shared_write(list.head);
+  uintptr_t* const stacks = &shelf.stacks[shelf.count];
+  uintptr_t head = list.head;
+  for (uint32_t i = 0; i < batch; ++i) {
+    stacks[i] = head;
+    head = link_of(head);
+  }
+  list.head = head;
+  list.bytes -= batch * order_bytes(order);
+  shelf.count += batch;
+}
+
+// Gives a shelf's coldest to the pool, under one hold.
+void CachedPool::release_coldest(Shelf& shelf, int order, uint32_t stacks) {
+  shared_write(shelf.count);
+  const uint32_t left = shelf.count - stacks;
+  {
+    MutexLock lock(lock_of(order));
+    yield_point(Yield::kPoolLock);
+    count_locks(1);
+    for (uint32_t i = 0; i < stacks; ++i) pool_give(shelf.stacks[i], order);
+  }
+  std::copy_n(&shelf.stacks[stacks], left, shelf.stacks.begin());
+  shelf.count = left;
 }
 
 void CachedPool::release(Proc proc, Stack stack) {
@@ -119,12 +223,18 @@ void CachedPool::release(Proc proc, Stack stack) {
 void CachedPool::release_into_cache(Proc proc, Stack stack) {
   const int order = is_small(stack.bytes()) ? order_of(stack.bytes()) : params_.orders - 1;
   CacheList& list = cache_of(proc)->lists[static_cast<size_t>(order)];
-  if (list.bytes >= kCacheCapBytes) make_room(list, order);
+  if (list.bytes >= kCacheCapBytes) {
+    yield_point(Yield::kCacheRelease);
+    if (Shelf& shelf = shelf_of(proc, order); fits(shelf, list, order)) {
+      shelve(shelf, list, order);
+    } else {
+      make_room(proc, list, order);
+    }
+  }
   push_cached(proc, list, stack.lo, order_bytes(order));
 }
 
 void CachedPool::refill(CacheList& list, int order) {
-  yield_point(Yield::kCacheRefill);
   MutexLock lock(lock_of(order));
   yield_point(Yield::kPoolLock);
   count_locks(1);
@@ -151,6 +261,9 @@ void CachedPool::flush_cache(Proc proc) {
   StackCache& cache = caches_[static_cast<size_t>(proc)];
   for (int order = 0; order < params_.orders; ++order) {
     CacheList& list = cache.lists[static_cast<size_t>(order)];
+    Shelf& shelf = shelf_of(proc, order);
+    shared_read(shelf.count);
+    if (shelf.count != 0) release_coldest(shelf, order, shelf.count);
     shared_write(list.head);
     if (list.head == 0) continue;
     CacheList taken = list;  // its owner is stopped: nobody uses the list while it is given back

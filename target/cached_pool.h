@@ -4,6 +4,9 @@
 //   free     ──▶ cache (no lock) ──release to 16 KiB──▶ pool_give   │ derived class's: ReferencePool (lists of spans,
 //   what has no processor, or is large, goes there directly         │ like Go), or a policy's own
 //
+// A policy that has shelves (stack_cache.h) says so in its reset: then refill and release first come to the processor's
+// own shelf, without a lock.
+//
 // The fast path is here, in the header: an allocation and a free that meet their cache are a few instructions, and no
 // call is between them and the virtual one of AnyPool. A cache has no lock: its owner alone touches it, and the
 // collector flushes it with the world stopped. Locks, in order: an order's (locks_[i]; locks_[0] alone under
@@ -34,14 +37,14 @@ class CachedPool {
   CachedPool& operator=(const CachedPool&) = delete;
 
   Stack allocate(Proc proc, size_t bytes) {
-    CacheList* list = list_of(proc, order_of(bytes));
+    CacheList* const list = list_of(proc, order_of(bytes));
     if (list == nullptr || list->head == 0) [[unlikely]]
       return allocate_slow(proc, bytes);
     return take_cached(*list, bytes);
   }
 
   void free(Proc proc, Stack stack) {
-    CacheList* list = list_of(proc, order_of(stack.bytes()));
+    CacheList* const list = list_of(proc, order_of(stack.bytes()));
     if (list == nullptr || (list->bytes >= kCacheCapBytes && !planted(Defect::kCacheUnbounded))) [[unlikely]] {
       return free_slow(proc, stack);
     }
@@ -55,8 +58,10 @@ class CachedPool {
   const PoolParams& params() const { return params_; }
 
  protected:
-  // Empty caches, counts of zero, no cycle.
+  // Empty caches, counts of zero, no cycle, no shelves.
   void reset_caches(const PoolParams& params);
+  // After that: there are shelves, in an arena of so many bytes.
+  void put_up_shelves(size_t arena_bytes);
 
   // True while markers may hold pointers: from begin_cycle to mark_done. Any thread may ask.
   bool marking() const { return marking_.load(std::memory_order_acquire); }
@@ -97,16 +102,18 @@ class CachedPool {
   void walk_caches(WalkVisitor& visitor) const;
 
  private:
-  StackCache* cache_of(Proc proc) {
-    if (planted(Defect::kMarkerUsesFlushedCache) && proc == kNoProc && marking()) return &caches_[0];
-    return proc == kNoProc ? nullptr : &caches_[static_cast<size_t>(proc)];
+  // False: the caller's small stacks come from the pool and go there.
+  bool has_cache(Proc proc) const { return proc != kNoProc || (planted(Defect::kMarkerUsesFlushedCache) && marking()); }
+  static size_t cache_index(Proc proc) {
+    return planted(Defect::kMarkerUsesFlushedCache) && proc == kNoProc ? 0 : static_cast<size_t>(proc);
   }
+  StackCache* cache_of(Proc proc) { return has_cache(proc) ? &caches_[cache_index(proc)] : nullptr; }
+  Shelf& shelf_of(Proc proc, int order) { return shelves_[cache_index(proc)].lists[static_cast<size_t>(order)]; }
   // The list that serves a caller's stacks of an order; nullptr if that is the pool or the heap.
   CacheList* list_of(Proc proc, int order) {
-    StackCache* cache = cache_of(proc);
-    if (cache == nullptr || order >= params_.orders) [[unlikely]]
+    if (!has_cache(proc) || order >= params_.orders) [[unlikely]]
       return nullptr;
-    return &cache->lists[static_cast<size_t>(order)];
+    return &caches_[cache_index(proc)].lists[static_cast<size_t>(order)];
   }
   static Stack take_cached(CacheList& list, size_t bytes) {
     const uintptr_t lo = list.pop(bytes);
@@ -123,17 +130,26 @@ class CachedPool {
   }
   // What does not meet a list that can serve it.
   Stack allocate_slow(Proc proc, size_t bytes);
+  Stack allocate_refilled(CacheList& list, int order);
   Stack allocate_uncached(Proc proc, size_t bytes);
   uintptr_t take_uncached(int order);
   void free_slow(Proc proc, Stack stack);
-  void make_room(CacheList& list, int order);
+  void free_uncached(Proc proc, Stack stack);
+  void free_past_shelf(Proc proc, uintptr_t lo, CacheList& list, int order);
+  void make_room(Proc proc, CacheList& list, int order);
   void release_into_cache(Proc proc, Stack stack);
   void refill(CacheList& list, int order);
   void release_down_to(CacheList& list, int order, size_t keep_bytes);
+  bool fits(const Shelf& shelf, const CacheList& list, int order) const;
+  static void shelve(Shelf& shelf, CacheList& list, int order);
+  static Stack take_shelved(Shelf& shelf, CacheList& list, int order);
+  void release_coldest(Shelf& shelf, int order, uint32_t stacks);
 
   PoolParams params_;
   mutable std::array<Mutex, kMaxOrders> locks_;
   std::array<StackCache, kMaxProcs> caches_;
+  std::array<StackShelves, kMaxProcs> shelves_;
+  std::array<uint32_t, kMaxOrders> shelf_slots_{};  // what a shelf of each order may hold; 0: there are none
   // Events of callers without a processor (markers, drainers).
   std::atomic<uint64_t> other_allocations_{0};
   std::atomic<uint64_t> other_allocated_bytes_{0};

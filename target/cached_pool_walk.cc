@@ -23,6 +23,8 @@ void CachedPool::count_into(PoolStats& stats) const {
       allocated_bytes += list.allocations * order_bytes(order);
       given_back_bytes += list.given_back * order_bytes(order);
       stats.cached_bytes += list.bytes;
+      stats.cached_bytes +=
+          shelves_[static_cast<size_t>(p)].lists[static_cast<size_t>(order)].count * order_bytes(order);
     }
   }
   stats.live_stacks = stats.allocations - given_back;
@@ -44,6 +46,8 @@ void CachedPool::walk_caches(WalkVisitor& visitor) const {
       }
       // not reached by programs: only a damaged pool is so
       if (bytes != list.bytes) visitor.fault(WalkFault::kCacheSize, list.head);
+      const Shelf& shelf = shelves_[static_cast<size_t>(p)].lists[static_cast<size_t>(order)];
+      for (size_t i = shelf.count; i-- > 0;) visitor.slot({shelf.stacks[i], slot, SlotPlace::kShelved, p});
     }
   }
 }

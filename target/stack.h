@@ -24,6 +24,11 @@ constexpr size_t order_bytes(int order) {
   return kMinStackBytes << order;
 }
 
+// How many stacks of an order are in so many bytes: no division, of which the processor has no fast one.
+constexpr size_t slots_in(size_t bytes, int order) {
+  return bytes / kMinStackBytes >> order;
+}
+
 // The order of a stack of `bytes` (a power of two >= 2 KiB); may be beyond a pool's last order, then it is large. The
 // highest bit changes no answer: it tells the compiler that there is a bit to be found.
 constexpr int order_of(size_t bytes) {

@@ -17,7 +17,9 @@
 // spans of that order were put to use (empty before, or new) since the cycle before ended: last cycle's demand, so
 // that who grows, shrinks and grows again pays for neither the release nor the next growth. Its word stays dirty, and
 // the next pass looks at it again: after a cycle in which nothing grew all of it leaves, in one go. It leaves at once
-// when the arena is exhausted and no mark runs. What a mutator's free empties is no drain's, and leaves as in Go.
+// when the arena is exhausted and no mark runs. What a mutator's free empties is no drain's, and leaves as in Go; but
+// what leaves a processor's cache waits on its shelf first (stack_cache.h), so that who frees many and takes as many
+// again seldom comes here.
 //
 // The pause's part is O(1): end_mark only allows empty spans to leave. A drain may be interrupted by a next cycle
 // anywhere between two words, because a pending slot is safe at any age. What is pending is counted by its bits, and in
@@ -82,8 +84,9 @@ constexpr size_t count_lanes(uint64_t lanes) {
 static_assert(count_lanes(0x0001'0000'0001'0001) == 3);
 
 // The lanes of a word's spans: the first unit of each is a slot.
+constexpr uint64_t kAllLanes = 0x0001000100010001;
 constexpr uint64_t span_lanes(uint64_t slots) {
-  return slots & 0x0001000100010001;
+  return slots & kAllLanes;
 }
 
 // The lowest `count` of the set bits.
@@ -104,9 +107,10 @@ class Leaving {
  public:
   // For so many words more; each touches one word of pages.
   bool has_room(size_t words) const { return masks_.size() - count_ >= words; }
-  void add(size_t word, uint64_t pages) {
-    if (count_ == 0 || masks_[count_ - 1].word != word) masks_[count_++] = {word, 0};
-    masks_[count_ - 1].pages |= pages;
+  void add(PageMask pages) {
+    if (pages.pages == 0) return;
+    if (count_ == 0 || masks_[count_ - 1].word != pages.word) masks_[count_++] = {pages.word, 0};
+    masks_[count_ - 1].pages |= pages.pages;
   }
   std::span<const PageMask> masks() const { return {masks_.data(), count_}; }
   void clear() { count_ = 0; }
@@ -133,6 +137,7 @@ class BitmapPool : public CachedPool {
       large_[static_cast<size_t>(std::countr_zero(sizes))].reset(mapped_pages());
     }
     reset_caches(params);
+    put_up_shelves(size_t{params.arena_pages != 0 ? params.arena_pages : heap_.arena().pages()} << kPageShift);
     heap_.reset(params.arena_pages, params.grow_chunk_bytes);
     large_seen_.store(0, kRelaxed);
     large_waiting_.store(0, kRelaxed);
@@ -585,6 +590,7 @@ class BitmapPool : public CachedPool {
     size_t may_keep;     // empty spans that may stay
     size_t settled = 0;  // slots that were pending and are free
     size_t left = 0;     // spans that leave
+    PageMask leaving{};  // pages of them that leaving_ has not got yet
 
     void take(const Sweep& later) {
       may_keep = later.may_keep;
@@ -604,7 +610,8 @@ class BitmapPool : public CachedPool {
     MutexLock lock(lock_of(order));
     count_locks(1);
     while (words_left > 0 && word < end) {
-      word = sweep_dirty_word(sweep, word, words_left);
+      word = sweep.may_keep != 0 ? sweep_dirty_word<true>(sweep, word, words_left)
+                                 : sweep_dirty_word<false>(sweep, word, words_left);
       word = small.dirty.next(word, end);
     }
     leave();
@@ -619,7 +626,8 @@ class BitmapPool : public CachedPool {
   }
 
   // Looks at the words that one word of dirty tells of, from `word` on; the one behind the last that it looked at. The
-  // order's lock is held and nobody retires.
+  // order's lock is held and nobody retires. kKeeps: an empty span may stay.
+  template <bool kKeeps>
   size_t sweep_dirty_word(Sweep& told, size_t word, size_t& words_left) SD_REQUIRES(drain_mutex_) {
     // not reached by programs: no arena of theirs has so many words
     if (!leaving_.has_room(kWordBits)) leave();
@@ -633,8 +641,9 @@ class BitmapPool : public CachedPool {
     for (; look != 0 && left > 0; look &= look - 1, --left) {
       count_work();
       word = first + static_cast<size_t>(std::countr_zero(look));
-      if (!sweep_word(sweep, word)) stay ^= look & (~look + 1);
+      if (!sweep_word<kKeeps>(sweep, word)) stay ^= look & (~look + 1);
     }
+    if constexpr (!kKeeps) leaving_.add(sweep.leaving);
     dirty.store(index, stay);
     words_left = left;
     told.take(sweep);
@@ -642,6 +651,7 @@ class BitmapPool : public CachedPool {
   }
 
   // What is pending in a word is free. Of its empty spans so many as may be kept stay; true if some do.
+  template <bool kKeeps>
   [[gnu::always_inline]] bool sweep_word(Sweep& sweep, size_t word) SD_REQUIRES(drain_mutex_) {
     const Small& small = sweep.small;
     if (planted(Defect::kQ7LastNodeSkipped) && small.dirty.next(word + 1, words()) == words()) return true;
@@ -657,22 +667,46 @@ class BitmapPool : public CachedPool {
       // Mostly all of a word; then its spans say how many that is.
       sweep.settled += pending == slots ? spans << sweep.slots_shift : static_cast<size_t>(std::popcount(pending));
     }
-    const size_t stay = std::min(spans, sweep.may_keep);
-    sweep.may_keep -= stay;
-    if (stay != spans) {
-      sweep.left += spans - stay;
-      take_out(small, word, slots, free, stay == 0 ? empty : empty ^ lowest(empty, stay));
+    if constexpr (!kKeeps) {
+      sweep.left += spans;
+      if (empty == kAllLanes) {  // as most often, and then it is a few constants
+        leave_later(sweep, take_out(small, word, slots, free, kAllLanes));
+      } else if (spans != 0) {
+        leave_later(sweep, take_out(small, word, slots, free, empty));
+      }
+      return false;
+    } else {
+      const size_t stay = std::min(spans, sweep.may_keep);
+      sweep.may_keep -= stay;
+      if (stay != spans) {
+        sweep.left += spans - stay;
+        some_leave(small, word, slots, free, stay == 0 ? empty : empty ^ lowest(empty, stay));
+      }
+      return stay != 0;
     }
-    return stay != 0;
   }
 
-  // The spans of some lanes leave. Out of line, so that the words of which all stays are few instructions.
-  [[gnu::noinline]] void take_out(const Small& small, size_t word, uint64_t slots, uint64_t free, uint64_t lanes)
-      SD_REQUIRES(drain_mutex_) {
+  // The spans of some lanes leave: their pages.
+  static PageMask take_out(const Small& small, size_t word, uint64_t slots, uint64_t free, uint64_t lanes) {
     const uint64_t stay = ~(lanes * 0xffff);
     small.slots.store(word, slots & stay);
     if (!planted(Defect::kFreelistKept)) small.free.store(word, free & stay);
-    leaving_.add(word / kWordsPerPageWord, pages_of_lanes(lanes) << (word % kWordsPerPageWord * kPagesPerWord));
+    return {word / kWordsPerPageWord, pages_of_lanes(lanes) << (word % kWordsPerPageWord * kPagesPerWord)};
+  }
+
+  // Out of line, so that the words of which all stays are few instructions.
+  [[gnu::noinline]] void some_leave(const Small& small, size_t word, uint64_t slots, uint64_t free, uint64_t lanes)
+      SD_REQUIRES(drain_mutex_) {
+    leaving_.add(take_out(small, word, slots, free, lanes));
+  }
+
+  // Gathers what leaves of a word of pages, where all leaves.
+  void leave_later(Sweep& sweep, PageMask pages) SD_REQUIRES(drain_mutex_) {
+    if (sweep.leaving.word != pages.word) {
+      leaving_.add(sweep.leaving);
+      sweep.leaving = {pages.word, 0};
+    }
+    sweep.leaving.pages |= pages.pages;
   }
 
   // The large stacks of some words leave. Nobody retires.
@@ -712,7 +746,7 @@ class BitmapPool : public CachedPool {
     if (pending == 0) return 0;                                        // all of them were used again
     if (const size_t pages = size_t{1} << size; pages <= kWordBits) {  // not reached by programs: no stack is larger
       // First pages at multiples of the size: times as many ones as it has pages, none meets another.
-      leaving_.add(word, pending * (~uint64_t{0} >> (kWordBits - pages)));
+      leaving_.add({word, pending * (~uint64_t{0} >> (kWordBits - pages))});
     } else {
       // not reached by programs: their largest stack is a word of pages
       heap_.free(static_cast<uint32_t>(word * kWordBits));

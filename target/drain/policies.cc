@@ -67,6 +67,7 @@ constexpr PolicyRow kPolicies[] = {
                 .hold_bound = HoldBound::kBudget,
                 .hold_of_step = 256,
                 .pools_as_go = true,
+                .keeps_shelves = true,
                 .retires_past_caches = true,
                 .span_records = false,
                 .aligns_stacks = true,

@@ -45,6 +45,7 @@ struct PolicyClaims {
   bool tells_places = true;   // its walk shows every span and slot; else only what the program sees is checked
   bool pools_as_go = false;   // its caches are filled and its spans carved by Go's rules; it refuses only what it lacks
   bool releases_cold_half = false;   // what a full cache gives back to the pool are the stacks that lay in it longest
+  bool keeps_shelves = false;        // what leaves a full cache waits on its processor's shelf for its next refill (B4)
   bool retires_past_caches = false;  // a small stack that is retired while a mark runs goes into no processor's cache
   bool span_records = true;          // its page heap has a record a span, recycled and merged (else bits)
   bool aligns_stacks = false;  // a span of stacks lies at a multiple of its size, or of 64 pages; nothing else serves
