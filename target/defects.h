@@ -29,7 +29,7 @@ namespace stackdrain {
   X(kFreelistKept, "freelist-kept", "7c13860cd0", "a span leaves for the heap with its free list", "A7 B3")           \
   X(kCacheUnbounded, "cache-unbounded", "f82db7d9e4", "the cache's cap test is dropped", "B4 E7")                     \
   X(kMarkerUsesFlushedCache, "marker-uses-flushed-cache", "e9445547b6",                                               \
-    "a marker uses a cache between flush and gc-end", "B5")                                                           \
+    "a marker uses a cache between flush and gc-end", "B5 B4")                                                        \
   X(kNeedsZeroLost, "needs-zero-lost", "1f4d2e79b0", "a stack span returns without needs-zero", "A9")                 \
   X(kMergedSizeAccounted, "merged-size-accounted", "01a7d39df1", "bytes are subtracted after the span merged",        \
     "E1 E4")                                                                                                          \
@@ -69,7 +69,7 @@ namespace stackdrain {
   X(kTouchMergedDescriptor, "touch-merged-descriptor", "e604c6e293",                                                  \
     "a descriptor is written after it was merged away", "F6 A6")                                                      \
   X(kLargeNotReusable, "large-not-reusable", "#11466 #13552 0cbf8d13a7",                                              \
-    "a large stack that waits for the end of mark can't be used again in the cycle", "C7 E7")                         \
+    "a large stack that waits for the end of mark can't be used again in the cycle", "C7 E7 A6")                      \
   X(kWrongFrameMap, "wrong-frame-map", "cfb347fc0a", "the youngest frame is adjusted by a map without its pointer",   \
     "D2")                                                                                                             \
   X(kOnePastTheEnd, "one-past-the-end", "3193c71c5b", "elem points one past the end of the frame that it is in",      \
