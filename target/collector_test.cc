@@ -204,8 +204,10 @@ TEST_P(CollectorTest, OneOfThoseWhoTryTakesAProcessorOver) {
   EXPECT_FALSE(collector_.has_thread(0));
   EXPECT_TRUE(collector_.has_thread(1));
   std::atomic<int> heirs{0};
+  constexpr size_t kHeirs = 4;
   std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
+  threads.reserve(kHeirs);
+  for (size_t i = 0; i < kHeirs; ++i) {
     threads.emplace_back([this, &heirs] { heirs += collector_.adopt(0) ? 1 : 0; });
   }
   for (std::thread& thread : threads) thread.join();
