@@ -5,8 +5,8 @@ mutant_runner: every program of the corpus under every sound policy and against 
 then some seconds of fuzzing.
 A mutant is killed by an invariant, by the pool's own assertion, by a sanitizer, a signal or a loop that does not end.
 
-What is not mutated: declarations, assertions, planted defects and yield points (they are checks, or compiled out), and
-what only counts for statistics. Nor is what tells a walk to the checker: that is the oracle's own eye. A dropped lock or a weaker memory order can't be seen by one thread: those are for
+What is not mutated: declarations, assertions, planted defects, yield points and marks on shared data (they are checks, or
+compiled out), and what only counts for statistics. Nor is what tells a walk to the checker: that is the oracle's own eye. A dropped lock or a weaker memory order can't be seen by one thread: those are for
 ThreadSanitizer and are not made. Survivors that behave as the original does are argued in mutants.csv, by their text
 and not by their line, so that the argument outlives edits.
 """
@@ -47,7 +47,7 @@ STATEMENT = re.compile(r"^\s+(?!\s)(?!return|if|for|while|else|case|break|contin
                        r"[^{}]*;\s*(//.*)?$")
 SKIPPED = re.compile(r"^\s*(//|#|static_assert|template|STACKDRAIN_CHECK|constexpr|inline constexpr)|planted\(|yield_point\(|yield_and"
                      r"|tell_drain|_locks_|locks_taken|count_locks|asan_enabled|memory_order|MutexLock|SD_|operator=|= default"
-                     r"|madvise|= delete|\block_all|lock\(\)|hidden|walk|Visitor|fault\(")
+                     r"|shared_read\(|shared_write\(|madvise|= delete|\block_all|lock\(\)|hidden|walk|Visitor|fault\(")
 
 
 # A function that tells a walk, or the block of a planted defect: up to its closing brace.
