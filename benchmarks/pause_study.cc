@@ -121,6 +121,12 @@ class SpanWatch {
   SpanTimeline timeline_;
 };
 
+// Of the whole process, since it began: those that got a page without waiting for a disk.
+int64_t page_faults() {
+  rusage usage{};
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_minflt : 0;
+}
+
 class Study {
  public:
   explicit Study(const PauseCase& pause_case)
@@ -151,6 +157,7 @@ class Study {
     std::vector<std::thread> threads;
     threads.reserve(records_.size());
     for (int m = 0; m < case_.mutators; ++m) threads.emplace_back([this, m] { mutate(m); });
+    age();
     for (int cycle = 0; cycle < case_.cycles && !last_cycle_; ++cycle) {
       last_cycle_ = cycle + 1 == case_.cycles || (cycle + 1 >= case_.least_cycles && now_ns() > case_.until_ns);
       hiccup_window();
@@ -317,6 +324,16 @@ class Study {
     return noting;
   }
 
+  void age() {
+    world_.stop();
+    collector_.begin({case_.markers, false});
+    mark();
+    collector_.end_mark();
+    collector_.restart();
+    finish_drain();
+    regrow();
+  }
+
   void run_cycle() {
     PauseSplit split;
     const bool watched = last_cycle_ && case_.markers == 1;
@@ -332,6 +349,7 @@ class Study {
     clear_records();
     // Latencies count from the restart on; what came before is dropped with the mutators stopped.
     keep_latency_before();
+    const int64_t faults = page_faults();
     collector_.begin({case_.markers, false});
     int64_t noting = 0;
     result_.held = {{0, 0}};
@@ -341,6 +359,7 @@ class Study {
       mark();
     }
     const int64_t marked = now_ns();
+    result_.mark_faults.push_back(static_cast<double>(page_faults() - faults));
     const uint64_t held = last_cycle_ ? pool_->stats().held_bytes : 0;
     const int64_t drain_cpu = thread_cpu_ns();
     const int64_t drain_began = now_ns();

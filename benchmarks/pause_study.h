@@ -14,6 +14,10 @@
 // the size that is drained, because another order has a lock of its own (Go since 2019) and would feel nothing.
 // Between cycles, unmeasured, with the world stopped, all goroutines grow to the first size again.
 //
+// One cycle goes before that is not measured: it is the one that touches the shrunk stacks' pages for the first time,
+// which takes several times as long as the mark itself and is no policy's doing, and in a fresh process stacks lie in
+// the order in which they are queued (architecture: age the pool before measuring).
+//
 // The last cycle is also watched: held bytes while the mark goes on and while the drain does, the stretches in which
 // the first mutator got nothing done, and, if asked, the states of some spans as a marker's locate() answers them. What
 // watching takes during the mark is not counted as mark.
@@ -91,6 +95,7 @@ struct PauseSplit {
 
 struct PauseResult {
   std::vector<PauseSplit> splits;
+  std::vector<double> mark_faults;    // pages that the mark was the first to touch
   std::vector<double> drain_cpu_ns;   // of the drain, wherever it ran
   std::vector<double> drain_over_ns;  // from the call that restarts until nothing is deferred; 0 if it was in the pause
   std::vector<double> stall_ns;       // worst single allocation or free after the restart

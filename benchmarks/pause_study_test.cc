@@ -36,6 +36,7 @@ void expect_stalls(const PauseResult& result) {
 
 void expect_complete(const PauseResult& result) {
   EXPECT_EQ(result.splits.size(), static_cast<size_t>(kCycles));
+  EXPECT_EQ(result.mark_faults.size(), static_cast<size_t>(kCycles));
   EXPECT_EQ(result.drain_cpu_ns.size(), static_cast<size_t>(kCycles));
   EXPECT_EQ(result.drain_over_ns.size(), static_cast<size_t>(kCycles));
   EXPECT_EQ(result.stall_ns.size(), static_cast<size_t>(kCycles));
@@ -121,6 +122,14 @@ TEST(PauseStudyTest, WatchedSpansAreFreedInTheMarkByTheControlAlone) {
   EXPECT_FALSE(freed_in("serial", "mark"));
   EXPECT_TRUE(freed_in("serial", "drained"));
   EXPECT_FALSE(freed_in("after-restart", "drained"));
+}
+
+// First touches take longer than all else that a mark does with a stack, and are no policy's doing.
+TEST(PauseStudyTest, TheMeasuredMarksTouchNoNewPages) {
+  constexpr size_t kMany = 4096;
+  const PauseResult result = run_pause_study(
+      {.variant = all_variants({"serial"}).front(), .stacks = kMany, .bytes = kBytes, .cycles = 2, .hiccup_ns = 0});
+  for (const double faults : result.mark_faults) EXPECT_LT(faults, kMany / 8);
 }
 
 TEST(PauseStudyTest, EndsEarlyWithItsLastCycleWatchedWhenItsTimeIsUp) {

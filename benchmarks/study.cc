@@ -526,7 +526,7 @@ json pairs_of(const std::vector<std::pair<double, double>>& pairs) {
 
 double work_of(const PauseCase& pause_case, size_t cycles) {
   return 500000.0 * static_cast<double>(cycles) +
-         6.0 * static_cast<double>(pause_case.stacks) * static_cast<double>(cycles + 1);
+         6.0 * static_cast<double>(pause_case.stacks) * static_cast<double>(cycles + 2);  // setting up, ageing
 }
 double work_of(const PauseCase& pause_case) {
   return work_of(pause_case, static_cast<size_t>(pause_case.cycles));
@@ -552,6 +552,7 @@ json pause_row(const PauseCase& pause_case, const PauseResult& result) {
           {"markers", pause_case.markers},
           {"oversubscribed", pause_case.mutators + 1 > cpus},
           {"splits", splits},
+          {"mark_faults", result.mark_faults},
           {"drain_cpu_ns", result.drain_cpu_ns},
           {"drain_over_ns", result.drain_over_ns},
           {"stall_ns", result.stall_ns},

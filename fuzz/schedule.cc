@@ -19,6 +19,11 @@ constexpr int kMaxClaims = 16;
 // A cycle may add this many deferred stacks to those that wait already.
 constexpr size_t kDeferredInCycle = kMaxScheduled + kGoroutines;
 static_assert(kDeferredInCycle < kMaxRetired);
+// Numbers for count_state(), behind those of the faults: how long a mutator waited, and that a look was taken while
+// somebody's stores were not visible.
+constexpr uint64_t kMostWaited = 16;
+constexpr size_t kWaited = kFaults.size();
+constexpr size_t kLookedPastStores = kWaited + kMostWaited + 1;
 
 void forget_wait(ModelGoroutine& owner) {
   for (const RootKind kind : {RootKind::kElem, RootKind::kSelectDone, RootKind::kContext}) {
@@ -33,6 +38,7 @@ ScheduleInput::ScheduleInput(const uint8_t* data, size_t size) {
   if (size < kScheduleHeader) return;
   priorities = (data[0] & 1) != 0;
   weak_memory = (data[0] & 2) != 0;
+  deep_buffer = weak_memory && (data[0] & 4) != 0;
   const size_t rest = size - kScheduleHeader;
   const size_t bytes = std::min<size_t>(data[1], rest);
   program = {data + kScheduleHeader, rest - bytes};
@@ -354,22 +360,23 @@ size_t Scheduler::by_byte(uint8_t byte) const {
   return count == 0 ? kNobody : who[(byte & 7u) % count];
 }
 
-// Who runs next; kNobody: nobody can. `current_can`: the one who runs may go on. What it looks at to see who can run
+// Who runs next; kNobody: nobody can. `current_can`: the one who runs may go on. `counts`: it is a point of those that
+// the schedule's bytes count. What it looks at to see who can run
 // are no steps of whoever runs.
-size_t Scheduler::choose(bool current_can) {
+size_t Scheduler::choose(bool current_can, bool counts) {
   const bool quiet = std::exchange(quiet_, true);
-  const size_t next = pick(current_can);
+  const size_t next = pick(current_can, counts);
   quiet_ = quiet;
   return next;
 }
 
-size_t Scheduler::pick(bool current_can) {
+size_t Scheduler::pick(bool current_can, bool counts) {
   if (current_can && ++in_row_ > kTurn) {
     in_row_ = 0;
     const size_t other = lowest(current_);
     return other == kNobody ? current_ : other;
   }
-  if (byte_ < input_.schedule.size()) {
+  if (counts && byte_ < input_.schedule.size()) {
     if (gap_ > 0) {
       --gap_;
     } else if (input_.priorities) {
@@ -442,7 +449,7 @@ void Scheduler::point(Point point) {
   }
   checker_.check_step(true);
   check(true);
-  const size_t next = choose(true);
+  const size_t next = choose(true, point != Point::kAtomic || !input_.deep_buffer);
   if (next != current_) interrupt(next, point);
   quiet_ = false;
 }
@@ -752,7 +759,7 @@ void Scheduler::check_wait(Lock& lock) {
   const uint64_t pages = pool_->stats().peak_stack_bytes >> kPageShift;
   const uint64_t bound = checker_.hold_bound(me().drains ? me().budget : 0, model_.deferred.count, pages);
   const uint64_t work = me().work - lock.awaited_since;
-  count_state(kFaults.size() + std::min<uint64_t>(work, 16));  // who waited longer is nearer to too long
+  count_state(kWaited + std::min<uint64_t>(work, kMostWaited));  // who waited longer is nearer to too long
   if (work >= verdict_.longest_wait) {
     verdict_.longest_wait = work;
     verdict_.wait_bound = bound;
@@ -875,7 +882,7 @@ bool Scheduler::keeps(void* atomic, uint64_t bits, std::memory_order order, void
   }
   if (!input_.weak_memory || order == std::memory_order_seq_cst) return false;
   Actor& actor = me();
-  if (actor.store_count == kStores) show(actor, 0);
+  if (actor.store_count == (input_.deep_buffer ? kDeepStores : kShallowStores)) show(actor, 0);
   actor.stores[actor.store_count++] = {atomic, bits, make, stackdrain::releases(order)};
   return true;
 }
@@ -911,6 +918,12 @@ void Scheduler::show_all(Actor& actor) {
 }
 
 void Scheduler::show_some(Actor& actor, uint32_t which) {
+  if (input_.deep_buffer) {
+    for (size_t i = actor.store_count; i-- > 0 && which != 0; which >>= 1) {
+      if ((which & 1) != 0 && may_show(actor, i)) show(actor, i);
+    }
+    return;
+  }
   for (size_t i = 0; i < actor.store_count; which >>= 1) {
     if ((which & 1) != 0 && may_show(actor, i)) {
       show(actor, i);
@@ -1288,6 +1301,8 @@ void Scheduler::do_load(uint32_t g, uint32_t kind) {
 }
 
 void Scheduler::do_look() {
+  const auto hides = [](const Actor& actor) { return actor.store_count != 0; };
+  if (std::any_of(fibers_.begin(), fibers_.end(), hides)) count_state(kLookedPastStores);
   quiet_ = true;
   checker_.check_published();
   check(true);

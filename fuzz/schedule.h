@@ -3,6 +3,8 @@
 //   input:  [mode][n]  program, two bytes an operation  [the last n bytes: the schedule]
 //           mode bit 0: 0 the schedule's bytes say who runs, 1 priorities
 //                bit 1: 1 weak memory: what an atomic store writes may become visible later, and out of order
+//                bit 2: with bit 1, 1 a deep buffer: it holds 16 stores instead of 5, the youngest are chosen from, and
+//                       nobody loses the processor at an atomic step
 //                the other bits are reserved and ignored
 //
 // Actors. Each operation is dealt to who would do it, in the program's order: mutators' operations to the processor
@@ -28,9 +30,12 @@
 // input takes its switches with it.
 //
 // Weak memory. An actor's atomic stores with relaxed or release order wait in a buffer of its own, which it reads from
-// itself. When it loses the processor, the same five bits say which of them become visible (bit i: the i-th oldest);
-// one with release order not before all that are older, nor one before an older one to the same place. A lock, a
-// modification, a sequentially consistent store and the end of an operation make all of them visible.
+// itself. When it loses the processor, the same five bits say which of them become visible (bit i: the i-th oldest, or
+// youngest); one with release order not before all that are older, nor one before an older one to the same place. A
+// lock, a modification, a sequentially consistent store and the end of an operation make all of them visible, and what
+// the buffer has no room for makes the oldest so. Five stores are few where a span is published: of what is stored last
+// and seen first the youngest tell, and how long the buffer is; and as most points are atomic steps, a schedule that is
+// about what is visible between them counts the others alone.
 //
 // Faults (faults.h) are the program's: `refuse` is the watcher's operation, `die` the processor's, and `adopt` is done
 // by the drainers, in turn. What they lead to is no violation; how it ends is checked as everything is.
@@ -78,6 +83,7 @@ struct ScheduleInput {
 
   bool priorities = false;
   bool weak_memory = false;
+  bool deep_buffer = false;
   ProgramView program{nullptr, 0};
   std::span<const uint8_t> schedule;
 };
@@ -166,7 +172,8 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   static constexpr uint32_t kMaxPointsOfOperation = 1 << 15;
   static constexpr uint32_t kTurn = 512;  // points in a row after which somebody else has a turn
   static constexpr size_t kMaxLocks = 16;
-  static constexpr size_t kStores = 5;
+  static constexpr size_t kShallowStores = 5;
+  static constexpr size_t kDeepStores = 16;
   static constexpr size_t kItems = 3 * kMaxScheduled + 16;  // the collector's share of a quiesce is three
 
   enum class Work : uint8_t { kOperation, kFinishMarking, kEndMark, kRestart, kDrainAll, kRest };
@@ -205,7 +212,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
     size_t waits_lock = 0;
     uint32_t waits_goroutine = 0;
     uint32_t held_locks = 0;
-    std::array<Store, kStores> stores;  // oldest first
+    std::array<Store, kDeepStores> stores;  // oldest first
     size_t store_count = 0;
     // Of the operation under way.
     int owns = -1;   // goroutine that is its own
@@ -289,8 +296,8 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   bool can_begin(const Actor& actor) const;
   bool can_run(size_t actor) const;
   bool goroutine_free_for_job(uint32_t g) const;
-  size_t choose(bool current_can);
-  size_t pick(bool current_can);
+  size_t choose(bool current_can, bool counts = true);
+  size_t pick(bool current_can, bool counts);
   size_t lowest(size_t but) const;
   size_t by_byte(uint8_t byte) const;
   void next_segment();

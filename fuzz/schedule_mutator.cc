@@ -13,6 +13,8 @@ namespace {
 constexpr size_t kMostProgram = kMaxScheduled * kBytesPerOperation;
 constexpr size_t kMostSwitches = 32;  // more than a handful are seldom of use
 constexpr size_t kChangePoints = 4;
+constexpr uint8_t kPriorities = 1;                           // of the mode's bits
+constexpr std::array<uint8_t, 3> kMemories = {0, 2, 2 | 4};  // ... strong, weak, weak with a deep buffer
 
 // The parts of an input, in place, each with room to grow.
 struct Parts {
@@ -89,7 +91,8 @@ void change_priorities(Parts& parts, Random& random) {
 Parts& parts_of(const uint8_t* data, size_t size) {
   static Parts parts;
   const ScheduleInput input(data, size);
-  parts.mode = static_cast<uint8_t>((input.priorities ? 1 : 0) | (input.weak_memory ? 2 : 0));
+  parts.mode = static_cast<uint8_t>((input.priorities ? kPriorities : 0) |
+                                    kMemories[size_t{input.weak_memory} + size_t{input.deep_buffer}]);
   parts.program_size = std::min(input.program.bytes(), kMostProgram);
   parts.schedule_size = std::min(input.schedule.size(), parts.schedule.size());
   if (parts.program_size != 0) std::memcpy(parts.program.data(), input.program.data(), parts.program_size);
@@ -118,15 +121,17 @@ size_t mutate_schedule(uint8_t* data, size_t size, size_t max_size, uint32_t see
   const size_t choice = random.below(20);
   if (choice == 0 && bytes != nullptr) return bytes(data, size, max_size);
   Parts& parts = parts_of(data, size);
-  if (random.below(8) == 0) parts.mode ^= 2;
+  if (random.below(6) == 0) {
+    parts.mode = static_cast<uint8_t>((parts.mode & kPriorities) | kMemories[random.below(kMemories.size())]);
+  }
   if (choice == 1) {
-    parts.mode ^= 1;
+    parts.mode ^= kPriorities;
     parts.schedule_size = 0;
   }
   const bool schedule = choice < 9;
   if (schedule) {
     for (size_t n = 1 + random.below(3); n > 0; --n) {
-      (parts.mode & 1) == 0 ? change_switches(parts, random) : change_priorities(parts, random);
+      (parts.mode & kPriorities) == 0 ? change_switches(parts, random) : change_priorities(parts, random);
     }
   }
   if (!schedule || random.below(4) == 0) {

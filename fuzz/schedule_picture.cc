@@ -47,6 +47,13 @@ std::optional<uint8_t> schedule_byte(std::string_view word, bool priorities) {
   return static_cast<uint8_t>(*who | *points << 3);
 }
 
+// The mode's bits that a line about memory says; 0 of any other.
+uint8_t memory_of(std::span<const std::string_view> words) {
+  if (words.empty() || words[0] != "weak-memory") return 0;
+  if (words.size() == 1) return 2;
+  return words.size() == 2 && words[1] == "deep" ? 2 | 4 : 0;
+}
+
 // An input taken apart, to leave something out.
 struct Draft {
   uint8_t mode = 0;
@@ -192,7 +199,8 @@ std::string picture(const Scheduler& scheduler) {
 }  // namespace
 
 std::string schedule_text(const ScheduleInput& input) {
-  std::string text = (input.weak_memory ? "weak-memory\n" : "") + to_text(input.program);
+  const char* memory = input.deep_buffer ? "weak-memory deep\n" : input.weak_memory ? "weak-memory\n" : "";
+  std::string text = memory + to_text(input.program);
   if (!input.schedule.empty()) text += input.priorities ? "priorities" : "switch";
   for (const uint8_t byte : input.schedule) {
     text += ' ';
@@ -210,14 +218,15 @@ std::optional<ParseError> parse_schedule(std::string_view text, std::vector<uint
     const std::string_view whole = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), whole.size() + 1));
     const std::vector<std::string_view> words = words_of(whole);
-    const bool weak = words.size() == 1 && words[0] == "weak-memory";
-    const bool ours = weak || (!words.empty() && (words[0] == "switch" || words[0] == "priorities"));
+    const uint8_t memory = memory_of(words);
+    const bool ours = memory != 0 || (!words.empty() && (words[0] == "switch" || words[0] == "priorities"));
     // An empty line in the program's place, so that the program's own errors name the right one.
     if (!ours) program += whole;
     program += '\n';
     if (!ours) continue;
+    mode |= memory;
+    if (memory != 0) continue;
     if (words[0] == "priorities") mode |= 1;
-    if (weak) mode |= 2;
     for (size_t i = 1; i < words.size(); ++i) {
       const std::optional<uint8_t> byte = schedule_byte(words[i], (mode & 1) != 0);
       if (!byte) {
@@ -243,7 +252,7 @@ std::vector<uint8_t> minimize_schedule(Scheduler& scheduler, std::vector<uint8_t
     const ScheduleVerdict& verdict = scheduler.run({bytes.data(), bytes.size()}, policy);
     return verdict.violated && verdict.violation.invariant == invariant;
   };
-  for (const unsigned bit : {1u, 2u}) {
+  for (const unsigned bit : {1u, 6u, 4u}) {
     const uint8_t mode = std::exchange(draft.mode, static_cast<uint8_t>(draft.mode & ~bit));
     if (!holds()) draft.mode = mode;
   }

@@ -11,7 +11,8 @@
 
 namespace stackdrain {
 
-// An input as text: `weak-memory` if it has that, a program's lines, then `switch WHO+POINTS …` or `priorities N …`.
+// An input as text: `weak-memory` or `weak-memory deep` if it has that, a program's lines, then `switch WHO+POINTS …`
+// or `priorities N …`.
 std::string schedule_text(const ScheduleInput& input);
 // The input that such a text says; on error why not.
 std::optional<ParseError> parse_schedule(std::string_view text, std::vector<uint8_t>& bytes);

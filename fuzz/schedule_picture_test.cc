@@ -47,6 +47,9 @@ TEST(ScheduleText, IsReadAsItIsWritten) {
   constexpr std::string_view kWeak = "weak-memory\nspawn g0 2K\nswitch 1+2\n";
   EXPECT_TRUE(ScheduleInput(bytes_of(kWeak).data(), bytes_of(kWeak).size()).weak_memory);
   EXPECT_EQ(text_of(bytes_of(kWeak)), kWeak);
+  constexpr std::string_view kDeep = "weak-memory deep\nspawn g0 2K\nswitch 1+2\n";
+  EXPECT_TRUE(ScheduleInput(bytes_of(kDeep).data(), bytes_of(kDeep).size()).deep_buffer);
+  EXPECT_EQ(text_of(bytes_of(kDeep)), kDeep);
 }
 
 TEST(ScheduleText, ErrorsNameTheLine) {

@@ -16,8 +16,8 @@ void print_operation(std::FILE* out, const ScheduleInput& input, size_t index) {
 }
 
 void print_program(std::FILE* out, const ScheduleInput& input) {
-  std::fprintf(out, "program and schedule (%s%s):\n", input.priorities ? "priorities" : "switches",
-               input.weak_memory ? ", weak memory" : "");
+  std::fprintf(out, "program and schedule (%s%s%s):\n", input.priorities ? "priorities" : "switches",
+               input.weak_memory ? ", weak memory" : "", input.deep_buffer ? ", a deep buffer" : "");
   for (size_t i = 0; i < input.program.size(); ++i) {
     std::fprintf(out, "    ");
     print_operation(out, input, i);

@@ -73,7 +73,7 @@ def pause_row(policy, variant, drain_ns, over_ns, **other):
     split = {"stop_ns": 3000.0, "mark_ns": 2e7, "drain_ns": drain_ns, "restart_ns": 2e4, "resumed_ns": 6e4}
     held = [] if policy == "immediate" else [[2.1e7, 8 << 20], [2.1e7 + over_ns, 0]]
     row = {"policy": policy, "variant": variant, "stacks": 1024, "stack_bytes": 8192, "mutators": 1, "markers": 1,
-           "oversubscribed": False, "splits": [split] * 3, "drain_cpu_ns": [drain_ns + over_ns] * 3,
+           "oversubscribed": False, "splits": [split] * 3, "mark_faults": [2.0] * 3, "drain_cpu_ns": [drain_ns + over_ns] * 3,
            "drain_over_ns": [over_ns] * 3, "stall_ns": [7e4, 8e4, 9e4],
            "latency": histogram((60, 900), (120, 99), (90000, 1)),
            "latency_corrected": histogram((60, 900), (120, 99), (90000, 50)), "expected_interval_ns": 60.0,

@@ -157,20 +157,22 @@ def draw_per_stack(results):
     for name, points in whole.items():
         _plot(policies, points, styles[name], name)
         handles.append(drawing.line_handle(styles[name], name))
+    resolution = find.resolution_of(results)
     for axis in (serial, policies):
         _per_stack_axis(axis)
-        _draw_floor_each(axis, results, min(every), max(every))
-    handles.append(drawing.floor_handle(find.resolution_of(results)))
+    if any([_draw_floor_each(axis, resolution, min(every), max(every)) for axis in (serial, policies)]):
+        handles.append(drawing.floor_handle(resolution))
     drawing.legend_below(fig, handles, columns=3)
     return fig
 
 
-def _draw_floor_each(axis, results, low, high):
-    """Below it the clock's noise is as much as all the stacks of a drain together."""
+def _draw_floor_each(axis, resolution, low, high):
+    """Below it the clock's noise is as much as all the stacks of a drain together. Is it high enough to be seen?"""
     bottom, top = axis.get_ylim()
-    floor = [find.resolution_of(results) / n for n in (low, high)]
-    axis.fill_between([low, high], [bottom / 1e6] * 2, floor, color=drawing.INK, alpha=0.09, linewidth=0)
+    axis.fill_between([low, high], [bottom / 1e6] * 2, [resolution / n for n in (low, high)], color=drawing.INK, alpha=0.09,
+                      linewidth=0)
     axis.set_ylim(bottom, top)
+    return resolution / low > bottom
 
 
 def _draw_sizes(axis, series):
