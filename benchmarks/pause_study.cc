@@ -143,7 +143,7 @@ class Study {
     params.drain_hold = case_.variant.hold;
     params.drain_batch = case_.variant.batch;
     pool_->reset(params);
-    result_.mutator_bytes = std::min(case_.bytes, order_bytes(params.orders - 1));
+    result_.mutator_bytes = case_.bytes;
     std::iota(order_.begin(), order_.end(), 0u);
     std::shuffle(order_.begin(), order_.end(), random_);
     for (const uint32_t g : order_) start_goroutine(g);

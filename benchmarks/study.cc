@@ -452,7 +452,11 @@ json measure_touched(const std::vector<Variant>& variants) {
 
 // ---- pause ----
 
-std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent extent) {
+constexpr size_t kLargeBytes = 65536;  // its halves are large, too: each is a span of its own
+
+// `firsts`: the first way of each policy, those that shrink in place among them: of large stacks, which they don't copy.
+std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const std::vector<Variant>& firsts,
+                                   Extent extent) {
   struct Shape {
     size_t stacks;
     size_t bytes;
@@ -467,6 +471,7 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent 
                                {16 * kKi, 8192, 1, 1, 5},
                                {256 * kKi, 8192, 1, 1, 6, Take::kEvery, kAfterRestartNs},
                                {100 * kKi, 8192, 1, 1, 5},
+                               {4 * kKi, kLargeBytes, 1, 1, 5, Take::kFirst},
                                {100 * kKi, 8192, 4, 2, 3, Take::kFirst},
                                {kMi, 4096, 1, 1, 2, Take::kFirst}};
   if (extent == Extent::kQuick) {
@@ -477,7 +482,7 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent 
   cases.reserve(shapes.size() * variants.size());
   for (const Shape& shape : shapes) {
     const PolicyRow* last = nullptr;
-    for (const Variant& variant : variants) {
+    for (const Variant& variant : shape.bytes == kLargeBytes ? firsts : variants) {
       if (shape.stacks >= kMi && variant.by_mutators) continue;  // it does not end in the 200 ms that are watched
       if (!takes(shape.take, *variant.policy, variant.policy == last)) continue;
       last = variant.policy;
@@ -940,11 +945,12 @@ int run() {
   const std::vector<Variant> variants = all_variants(names);
   const std::vector<Group> groups = drain_groups(variants, extent);
   std::vector<PauseCase> pauses = timeline_cases(variants);
-  for (const PauseCase& pause_case : pause_cases(variants, extent)) pauses.push_back(pause_case);
+  const std::vector<Variant> firsts = first_of_each(variants, names);
+  for (const PauseCase& pause_case : pause_cases(variants, firsts, extent)) pauses.push_back(pause_case);
   CacheFlusher flusher;
   std::vector<Task> tasks;
   add_go_tasks(tasks, variants, extent, flusher);
-  add_workload_tasks(tasks, first_of_each(variants, names), extent, flusher);
+  add_workload_tasks(tasks, firsts, extent, flusher);
   json results = {{"schema", "stackdrain-results"}, {"version", 1},
                   {"context", context_of(extent)},  {"drain", json::array()},
                   {"pause", json::array()},         {"timeline", json::array()},

@@ -107,6 +107,10 @@ def after_row(policy, variant="", **other):
     return pause_row(policy, variant, 200.0, 5e4, stacks=262144, **other)
 
 
+def large_row(policy, drain_ns, **other):
+    return pause_row(policy, "", drain_ns, 0.0, stacks=4096, stack_bytes=65536, **other)
+
+
 def fuzz_row(policy, findings):
     return {"fuzzer": "policy_fuzzer", "policy": policy, "engine": "libfuzzer", "seconds": 10.0,
             "executions": 1_500_000, "exec_per_second": 150_000.0, "findings": findings, "corpus": 40, "edges": 500}
@@ -165,6 +169,7 @@ def fixture():
             "pause": [pause_row("immediate", "", 200.0, 0.0), pause_row("serial", "", 4e4, 0.0),
                       pause_row("after-restart", "whole", 240.0, 4.4e4),
                       pause_row("serial", "", 4e4, 0.0, mutators=4, markers=2, oversubscribed=True),
+                      large_row("serial", 4e4), large_row("in-place", 60.0, held=[[0.0, 0]]),
                       after_row("bitmap", latency=histogram((60, 990), (2000, 10)))],
             "touched": [{"policy": policy, "stacks": 4096, "stack_bytes": 4096, "touched": touched}
                         for policy, touched in (("serial", 4096), ("sorted-batch", 0), ("bitmap", 0))],
@@ -575,6 +580,14 @@ class GraphTest(unittest.TestCase):
             self.assertIn("1 Ki stacks of 8 KiB", panels, name)
             if name != "pareto":  # of the other there is one policy in the fixture
                 self.assertIn("256 Ki stacks of 8 KiB", panels, name)
+            self.assertIn("4 Ki stacks of 64 KiB", panels, name)
+
+    def test_who_shrinks_large_stacks_in_place_is_in_the_graphs(self):
+        for name in ("latency", "pareto", "mmu"):
+            rows = self.figure(name)[0]
+            self.assertIn("in-place", {row[1] for row in rows if row[0].startswith("4 Ki")}, name)
+        for name in ("pareto", "pause-split"):
+            self.assertIn("256 Ki stacks" if name == "pause-split" else "1 Ki stacks", self.figure(name)[1], "large ones are no headline")
 
     def test_utilisation(self):
         import graphs_cycle

@@ -213,22 +213,22 @@ def _median_parts(row):
 
 def draw_split(results):
     groups = find.shown_groups(results)
-    if not groups:
+    one_by_one, most = find.largest_pause_group(results)
+    if not groups or not most:
         return None
-    heights = [0.5 + 0.3 * len(rows) for _, rows in groups]
-    heights.append(heights[-1])
+    heights = [0.5 + 0.3 * len(rows) for rows in [*(rows for _, rows in groups), most]]
     fig, axes = drawing.figure(0.7 * len(heights) + sum(heights), panels=len(heights),
                                gridspec_kw={"height_ratios": heights})
     styles = drawing.styles_of([part for part, _ in PARTS])
     for axis, (key, rows) in zip(axes, groups):
         _draw_whole(axis, rows, styles)
         drawing.title(axis, find.group_title(key) + ": the whole pause")
-    _draw_parts(axes[-1], groups[-1][1], styles)
+    _draw_parts(axes[-1], most, styles)
     resolution = find.resolution_of(results)
     least = axes[-1].get_xlim()[0]
     axes[-1].axvspan(min(least, resolution / 3), resolution, color=drawing.INK, alpha=0.09, linewidth=0)
     axes[-1].set_xlim(left=min(least, resolution / 3))
-    drawing.title(axes[-1], find.group_title(groups[-1][0]) + ": its parts one by one, on a log scale")
+    drawing.title(axes[-1], find.group_title(one_by_one) + ": its parts one by one, on a log scale")
     handles = [Line2D([], [], color=styles[part].colour, marker=styles[part].marker, linestyle="-", linewidth=6,
                       solid_capstyle="butt", markersize=8, label=name) for part, name in PARTS]
     drawing.legend_below(fig, [*handles, drawing.floor_handle(resolution)], columns=2)
@@ -388,10 +388,10 @@ PARETO_GROUPS = 3
 
 
 def _pareto_groups(results):
-    """The largest numbers of stacks with one marker, each ((stacks, …), rows that stall was measured of)."""
-    groups = [(key, [row for row in rows if row["stall_ns"]])
-              for key, rows in find.pause_groups(results, oversubscribed=False)]
-    return [(key, rows) for key, rows in groups if len(rows) > 1][-PARETO_GROUPS:]
+    """The largest numbers of stacks with one marker, then of large ones, each ((stacks, …), rows that stall was measured of)."""
+    small, large = ([(key, rows) for key, rows in ((key, [row for row in rows if row["stall_ns"]]) for key, rows in groups)
+                     if len(rows) > 1] for groups in find.small_and_large(results))
+    return small[-PARETO_GROUPS:] + large[-1:]
 
 
 def _corner(row):
@@ -457,7 +457,7 @@ def say_pareto(results):
     groups = _pareto_groups(results)
     if not groups:
         return "Fewer than two policies were measured with mutators."
-    key, rows = groups[-1]
+    key, rows = max(groups, key=lambda group: (group[0][1] < find.LARGE_BYTES, group[0][0]))
     rows = [row for row in rows if not find.is_control(row)]
     noise = _hiccup_floor(rows)
     best = front(rows, noise)

@@ -12,7 +12,8 @@ CONTROL_FINDING = "A3"  # the invariant that the control must break
 
 HEADLINE_BYTES = 4096
 HEADLINE_STACKS = (1024, 102400, 1048576)
-SHOWN = 3  # panels of a graph
+SHOWN = 3  # panels of a graph, and one of large stacks
+LARGE_BYTES = 32768  # from here on a stack is a span of its own
 AFTER_STACKS = 262144  # what the targets after the restart are of
 GO_SEED = "seed"
 GO_AFTER = "go1.19.8"
@@ -95,12 +96,19 @@ def pause_groups(results, oversubscribed):
 
 
 def shown_groups(results):
-    """Up to three numbers of stacks of the pause study: the fewest, the most, and what is judged or lies in between."""
+    """Up to three numbers of stacks of the pause study: the fewest, the most, and what is judged or lies in between. Then
+    the most large stacks."""
+    small, large = small_and_large(results)
+    if len(small) > SHOWN:
+        judged = [group for group in small[1:-1] if group[0][0] == AFTER_STACKS]
+        small = [small[0], (judged or small[len(small) // 2:])[0], small[-1]]
+    return small + large[-1:]
+
+
+def small_and_large(results):
+    """The pause study's groups of stacks that share a span, and of those that are one each."""
     groups = pause_groups(results, oversubscribed=False)
-    if len(groups) <= SHOWN:
-        return groups
-    judged = [group for group in groups[1:-1] if group[0][0] == AFTER_STACKS]
-    return [groups[0], (judged or groups[len(groups) // 2:])[0], groups[-1]]
+    return ([group for group in groups if group[0][1] < LARGE_BYTES], [group for group in groups if group[0][1] >= LARGE_BYTES])
 
 
 def group_title(key):
@@ -108,7 +116,7 @@ def group_title(key):
 
 
 def largest_pause_group(results):
-    groups = pause_groups(results, oversubscribed=False)
+    groups, _ = small_and_large(results)
     return groups[-1] if groups else (None, [])
 
 

@@ -208,6 +208,10 @@ def policies(results, _):
     groups = find.pause_groups(results, oversubscribed=False)
     text = Html("").join(_policy_table(key, rows) for key, rows in groups) if groups else tables.missing(
         "The pause study is not in this run, or not with mutators within the cores.")
+    small, large = ({row["policy"] for _, rows in groups for row in rows} for groups in find.small_and_large(results))
+    if small and large - small:
+        text += tables.paragraph(f"{', '.join(sorted(large - small))}: of large stacks alone. A small one is copied and waits in "
+                                 f"{find.SERIAL}'s queue: it pauses, stalls and holds as {find.SERIAL} does.", "note")
     crowded = find.pause_groups(results, oversubscribed=True)
     if crowded:
         text += Html("<h3>Oversubscribed: apart, no headline</h3>") + tables.paragraph(
