@@ -50,8 +50,10 @@ SKIPPED = re.compile(r"^\s*(//|#|static_assert|template|STACKDRAIN_CHECK|constex
                      r"|shared_read\(|shared_write\(|madvise|= delete|\block_all|lock\(\)|hidden|walk|Visitor|fault\(")
 
 
-# A function that tells a walk, or the block of a planted defect: up to its closing brace.
+# A function that tells a walk, or the block of a planted defect: up to its closing brace. So is what only planted defects
+# reach, by the comment before it.
 LEFT_OUT = re.compile(r"(  )?\w.*\b(walk\w*|tell_hidden|view_of|digest)\(.*\{$|.*planted\(.*\) \{$")
+PLANTED_ALONE = "// not reached by programs: planted defects alone"
 
 
 class Mutant(NamedTuple):
@@ -91,23 +93,27 @@ def mutants_of_line(file, number, line):
 
 
 def all_mutants():
+    return [mutant for path in sources()
+            for mutant in mutants_of(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8").splitlines())]
+
+
+def mutants_of(file, lines):
     made = []
-    for path in sources():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        open_statement, left_out = False, None
-        for number, line in enumerate(lines, 1):
-            indent = len(line) - len(line.lstrip())
-            if left_out is None and LEFT_OUT.match(line):
-                left_out = indent
-            elif left_out is not None and line.lstrip().startswith("}") and indent <= left_out:
-                left_out = None
-            if left_out is not None:
-                continue
-            # A statement over several lines is left whole: deleting its end would change its meaning, not remove it.
-            mutants = mutants_of_line(str(path.relative_to(ROOT)), number, line)
-            made += [mutant for mutant in mutants if mutant.what != "statement deleted" or not open_statement]
-            code = line.split("//")[0].rstrip()
-            open_statement = bool(code) and code[-1] not in ";{}:" and not code.lstrip().startswith("#")
+    open_statement, left_out, before = False, None, ""
+    for number, line in enumerate(lines, 1):
+        indent = len(line) - len(line.lstrip())
+        if left_out is None and (LEFT_OUT.match(line) or (before.lstrip().startswith(PLANTED_ALONE) and line.endswith("{"))):
+            left_out = indent
+        elif left_out is not None and line.lstrip().startswith("}") and indent <= left_out:
+            left_out = None
+        before = line
+        if left_out is not None:
+            continue
+        # A statement over several lines is left whole: deleting its end would change its meaning, not remove it.
+        mutants = mutants_of_line(file, number, line)
+        made += [mutant for mutant in mutants if mutant.what != "statement deleted" or not open_statement]
+        code = line.split("//")[0].rstrip()
+        open_statement = bool(code) and code[-1] not in ";{}:" and not code.lstrip().startswith("#")
     return made
 
 

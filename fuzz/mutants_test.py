@@ -30,6 +30,13 @@ class MutantsTest(unittest.TestCase):
         for line in ("  return x;", "  Span* span = front();", "  const size_t n = 3;", "  size_t n = m;", "      return found;"):
             self.assertNotIn("statement deleted", changes(line), line)
 
+    def test_what_only_planted_defects_reach_is_left_out_to_its_end(self):
+        lines = ["// not reached by programs: planted defects alone", "void f() {", "  x = y + 1;", "  if (a) {", "    b();", "  }", "}",
+                 "void g() {", "  x = y + 1;", "}"]
+        self.assertEqual({mutant.line for mutant in mutants.mutants_of("target/x.cc", lines)}, {9})
+        lines[0] = "// not reached by programs: who knows"
+        self.assertEqual({mutant.line for mutant in mutants.mutants_of("target/x.cc", lines)}, {3, 4, 5, 9})
+
     def test_the_real_files_give_many_and_each_is_a_change(self):
         made = mutants.all_mutants()
         self.assertGreater(len(made), 500)
