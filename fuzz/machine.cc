@@ -213,8 +213,10 @@ void Machine::count_state(Operation operation, bool held, bool held_of_it) {
   at = at * 2 + (held_of_it ? 1 : 0);
   at = at * 2 + (model_.deferred.count != 0 ? 1 : 0);
   state_counters_[at] = 1;
+  if (outcome_.no_op != nullptr) return;
+  if (nested_) state_counters_[kStates + kPairs + static_cast<size_t>(armed_point_) * kCodes + operation.code] = 1;
   const std::optional<uint32_t> g = operation.goroutine();
-  if (!g.has_value() || outcome_.no_op != nullptr) return;
+  if (!g.has_value()) return;
   const size_t pair = size_t{last_done_[*g]} * kCodes + operation.code;
   state_counters_[kStates + pair * 4 + static_cast<size_t>(collector_.phase())] = 1;
   last_done_[*g] = operation.code;

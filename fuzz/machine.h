@@ -66,8 +66,10 @@ class MachineObserver {
 // or refused x phase x does a marker hold a pointer x ... into the goroutine operated on x is anything deferred. Code
 // coverage alone does not see that an operation, done before, was done now with a pointer held.
 inline constexpr size_t kStates = size_t{kCodes} * 2 * 4 * 2 * 2 * 2;
-// ... and one for each two operations done after each other on the same goroutine.
-inline constexpr size_t kStateCounters = kStates + size_t{kCodes} * kCodes * 4;
+// ... one for each two operations done after each other on the same goroutine ...
+inline constexpr size_t kPairs = size_t{kCodes} * kCodes * 4;
+// ... and one for each point of another operation x operation done inside it.
+inline constexpr size_t kStateCounters = kStates + kPairs + kYieldPoints.size() * kCodes;
 
 inline constexpr size_t kNever = ~size_t{0};
 
