@@ -3,7 +3,8 @@
 A trial is one process of one harness with one defect, on the first policy that the defect's program in the corpus
 names. What it says of itself (harness.h, the canary): after how many inputs and seconds the defect's site was reached,
 and after how many there was a report. The report is then explained from its input alone, by the tool, and the
-explanation is right if it names an invariant that the table of defects names.
+explanation is right if it names an invariant that the table of defects names. And its input is run without the defect: what
+is reported then, too, is no finding of the defect but a false alarm of the oracle, or a bug of our own pool.
 """
 
 import concurrent.futures
@@ -26,6 +27,8 @@ DIFFERENTIAL = "differential"  # in the place of a policy: the harness that runs
 
 SCHEDULES = "schedule_fuzzer"  # its inputs are a program and who runs when
 
+FALSE_ALARM = "false alarm"  # in the place of an explanation: the input is reported without the defect, too
+
 
 class Defect(NamedTuple):
     name: str
@@ -46,6 +49,7 @@ class Setup(NamedTuple):
     afl_harnesses: Path = None  # the folder of AFL++'s
     afl_mutators: dict = {}  # by harness: the shared library that has that mutator; None: it has none
     harness: str = ""  # whom to ask; empty: whoever can see the defect where the corpus says
+    alarms: Path = None  # the folder where inputs are kept that are reported without a defect
 
     def name(self):
         return f"{self.engine}, plain" if self.plain else self.engine
@@ -164,10 +168,25 @@ def trial(setup, defect, seed):
         by = reporter(ended.said) if ended.finding else ""
         # A schedule says itself who ran where; the tool explains programs.
         named = (by if harness == SCHEDULES else explained(setup.tool, ended.finding, defect) or by) if ended.finding else ""
+        if ended.finding and reported_without(setup, harness, ended.finding, environment):
+            named = FALSE_ALARM
+            if setup.alarms:
+                setup.alarms.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ended.finding, setup.alarms / alarm_name(harness, defect.name, seed))
     return {"defect": defect.name, "policy": defect.policy, "engine": setup.name(),
             "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": ended.finding is not None,
             "by": by, "explained": named, "right": named in defect.reported_by, "executions": ended.executions, "seconds": ended.seconds,
             "reached_executions": ended.reached_executions, "reached_seconds": ended.reached_seconds}
+
+
+def reported_without(setup, harness, finding, environment):
+    """Is the input reported although nothing is planted?"""
+    sound = {name: value for name, value in environment.items() if name != "STACKDRAIN_DEFECT"}
+    return subprocess.run([setup.harnesses / harness, finding], cwd=finding.parent, env=sound, capture_output=True, check=False).returncode != 0
+
+
+def alarm_name(harness, defect, seed):
+    return f"{harness}-{defect}-{seed}"
 
 
 def reporter(said):
@@ -261,12 +280,18 @@ def lines(rows):
                     f"{number('executions', ',.0f'):>16}{number('seconds', '.2f'):>7} s{number('worst', '.2f'):>7} s  {by}"
                     + (f", explained as {named}" if named != by else "")
                     + ("" if row["right"] == row["found"] else f"; {row['found'] - row['right']} wrongly"))
+    text += [f"FALSE ALARM: without a defect, too: {row['by']} under {row['policy']}; looking for {row['defect']}, seed {row['seed']}"
+             for row in false_alarms(rows)]
     kinds = "defects" if len(by_defect(rows)) == len(total) else "pairs of a defect and a policy"
     missed = [row["defect"] for row in total if row["found"] < row["trials"]]
     slowest = max((row["seconds"] for row in total if row["seconds"] is not None), default=0)
     text.append(f"{len(total) - len(missed)} of {len(total)} {kinds} found in every trial; slowest median {slowest:.2f} s; "
                 + (f"missed in some: {', '.join(missed)}" if missed else "none missed"))
     return text
+
+
+def false_alarms(rows):
+    return [row for row in rows if row["explained"] == FALSE_ALARM]
 
 
 def comparison(old, new):

@@ -83,6 +83,34 @@ esac
         self.assertEqual(harness, {"lost": "policy_fuzzer", "raced": scoreboard.SCHEDULES, "any": "policy_fuzzer"})
 
 
+class FalseAlarmTest(unittest.TestCase):
+    HARNESS = """#!/bin/sh
+case $1 in -*) printf x > found-1; echo 'policy serial violates B4 at operation 1' >&2; exit 77 ;; esac
+[ -z "$STACKDRAIN_DEFECT" ] && exit %d
+exit 77
+"""
+
+    def trial(self, without):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for file, text in (("policy_fuzzer", self.HARNESS % without), ("tool", "#!/bin/sh\necho policy serial violates B4 at\n")):
+                (folder / file).write_text(text, encoding="utf-8")
+                (folder / file).chmod(0o755)
+            setup = scoreboard.Setup(folder, folder / "tool", [], None, 1, False, alarms=folder / "alarms")
+            row = scoreboard.trial(setup, scoreboard.Defect("lost", frozenset({"B4"}), "serial"), 7)
+            return row, sorted(file.name for file in folder.glob("alarms/*"))
+
+    def test_what_is_reported_without_the_defect_too_is_none_of_its_findings(self):
+        row, kept = self.trial(77)
+        self.assertEqual((row["reported"], row["by"], row["explained"], row["right"]), (True, "B4", scoreboard.FALSE_ALARM, False))
+        self.assertEqual(kept, ["policy_fuzzer-lost-7"])
+        self.assertIn("FALSE ALARM: without a defect, too: B4 under serial; looking for lost, seed 7", scoreboard.lines([row]))
+
+    def test_what_is_not_is(self):
+        row, kept = self.trial(0)
+        self.assertEqual((row["explained"], row["right"], kept), ("B4", True, []))
+
+
 class ScoreboardTest(unittest.TestCase):
     def test_summary(self):
         rows = [row("a", 1.0), row("a", 3.0), row("a", 10.0, reported=False)]
