@@ -157,7 +157,7 @@ class Study {
     std::vector<std::thread> threads;
     threads.reserve(records_.size());
     for (int m = 0; m < case_.mutators; ++m) threads.emplace_back([this, m] { mutate(m); });
-    age();
+    for (int cycle = 0; cycle < case_.ageing; ++cycle) age();
     for (int cycle = 0; cycle < case_.cycles && !last_cycle_; ++cycle) {
       last_cycle_ = cycle + 1 == case_.cycles || (cycle + 1 >= case_.least_cycles && now_ns() > case_.until_ns);
       hiccup_window();

@@ -14,9 +14,10 @@
 // the size that is drained, because another order has a lock of its own (Go since 2019) and would feel nothing.
 // Between cycles, unmeasured, with the world stopped, all goroutines grow to the first size again.
 //
-// One cycle goes before that is not measured: it is the one that touches the shrunk stacks' pages for the first time,
-// which takes several times as long as the mark itself and is no policy's doing, and in a fresh process stacks lie in
-// the order in which they are queued (architecture: age the pool before measuring).
+// Cycles go before that are not measured: the first touches the shrunk stacks' pages for the first time, which takes
+// several times as long as the mark itself and is no policy's doing, and in a fresh process stacks lie in the order in
+// which they are queued (architecture: age the pool before measuring). Large stacks, of which most pages are never
+// touched, meet new ones in some cycles more.
 //
 // The last cycle is also watched: held bytes while the mark goes on and while the drain does, the stretches in which
 // the first mutator got nothing done, and, if asked, the states of some spans as a marker's locate() answers them. What
@@ -40,6 +41,7 @@ struct PauseCase {
   size_t bytes = 0;  // of each goroutine's stack before the shrink
   int mutators = 1;
   int markers = 1;
+  int ageing = 1;  // cycles before the first that is measured
   int cycles = 3;
   int least_cycles = 2;            // done even after...
   int64_t until_ns = INT64_MAX;    // ... this time of the clock

@@ -454,7 +454,8 @@ json measure_touched(const std::vector<Variant>& variants) {
 
 constexpr size_t kLargeBytes = 65536;  // its halves are large, too: each is a span of its own
 
-// `firsts`: the first way of each policy, those that shrink in place among them: of large stacks, which they don't copy.
+// `firsts`: the first way of each policy, those that shrink in place among them: of large stacks, which they don't
+// copy.
 std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const std::vector<Variant>& firsts,
                                    Extent extent) {
   struct Shape {
@@ -465,13 +466,14 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const s
     int cycles;
     Take take = Take::kEvery;
     int64_t hiccup_ns = 60'000'000;
+    int ageing = 1;
   };
   // Where worst stalls are judged, the baseline is watched for as long as the mutators are.
   std::vector<Shape> shapes = {{kKi, 8192, 1, 1, 7},
                                {16 * kKi, 8192, 1, 1, 5},
                                {256 * kKi, 8192, 1, 1, 6, Take::kEvery, kAfterRestartNs},
                                {100 * kKi, 8192, 1, 1, 5},
-                               {4 * kKi, kLargeBytes, 1, 1, 5, Take::kFirst},
+                               {4 * kKi, kLargeBytes, 1, 1, 5, Take::kFirst, 60'000'000, 12},
                                {100 * kKi, 8192, 4, 2, 3, Take::kFirst},
                                {kMi, 4096, 1, 1, 2, Take::kFirst}};
   if (extent == Extent::kQuick) {
@@ -491,6 +493,7 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const s
                        .bytes = shape.bytes,
                        .mutators = shape.mutators,
                        .markers = shape.markers,
+                       .ageing = shape.ageing,
                        .cycles = shape.cycles * (extent == Extent::kFull ? 3 : 1),
                        .hiccup_ns = shape.hiccup_ns});
     }
@@ -531,7 +534,8 @@ json pairs_of(const std::vector<std::pair<double, double>>& pairs) {
 
 double work_of(const PauseCase& pause_case, size_t cycles) {
   return 500000.0 * static_cast<double>(cycles) +
-         6.0 * static_cast<double>(pause_case.stacks) * static_cast<double>(cycles + 2);  // setting up, ageing
+         6.0 * static_cast<double>(pause_case.stacks) *
+             static_cast<double>(cycles + 1 + static_cast<size_t>(pause_case.ageing));  // ... setting up, ageing
 }
 double work_of(const PauseCase& pause_case) {
   return work_of(pause_case, static_cast<size_t>(pause_case.cycles));

@@ -262,6 +262,7 @@ def _draw_parts(axis, rows, styles):
                 axis.plot(one[part], place, styles[part].marker, color=styles[part].colour, markersize=8, label=title)
     axis.set_yticks(range(len(rows)), [find.label(row) for row in rows])
     drawing.time_axis(axis, "x")
+    axis.tick_params(axis="x", labelsize=9)  # eight decades beside long names
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(axis="both")
 

@@ -231,7 +231,7 @@ def _policy_table(key, rows):
     cycles = max(len(row["splits"]) for row in rows)
     return Html(f"<h3>{human.count(stacks)} stacks of {human.size(size)}, {threads}{label}</h3>"
                 + tables.table(headers, body)
-                + tables.paragraph(f"Medians of {cycles} cycles; one before them, which touches the pages for the first time, is not "
+                + tables.paragraph(f"Medians of {cycles} cycles; what came before them, and touched the pages for the first time, is not "
                                    f"counted. “Drained then in”: from the restart until nothing was "
                                    f"deferred. {tables.range_kind(estimates)}", "note"))
 
