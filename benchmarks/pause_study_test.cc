@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "target/testing.h"
+
 namespace stackdrain {
 namespace {
 
@@ -126,6 +128,7 @@ TEST(PauseStudyTest, WatchedSpansAreFreedInTheMarkByTheControlAlone) {
 
 // First touches take longer than all else that a mark does with a stack, and are no policy's doing.
 TEST(PauseStudyTest, TheMeasuredMarksTouchNoNewPages) {
+  if (kSlowBuild) GTEST_SKIP() << "a sanitizer's own memory is touched, too";
   constexpr size_t kMany = 4096;
   const PauseResult result = run_pause_study(
       {.variant = all_variants({"serial"}).front(), .stacks = kMany, .bytes = kBytes, .cycles = 2, .hiccup_ns = 0});

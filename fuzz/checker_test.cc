@@ -289,8 +289,19 @@ TEST_F(CheckerTest, B4ACacheThatWasNotFilledToHalf) {
   make({});
   model_.demand.begin(3);
   model_.demand.allocated(0, size_t{8} << 10, false);
+  model_.demand.settle(0);
   EXPECT_EQ(walked(), "none") << checker_.violation().message.data();
   model_.demand.allocated(0, size_t{8} << 10, false);
+  EXPECT_EQ(walked(), "B4");
+}
+
+// How far memory went is known at the end of the operation.
+TEST_F(CheckerTest, B4ARefillIsNotJudgedBeforeItIsSettled) {
+  make({});
+  model_.demand.begin(3);
+  model_.demand.allocated(0, size_t{4} << 10, false);
+  EXPECT_EQ(walked(), "none") << checker_.violation().message.data();
+  model_.demand.settle(0);
   EXPECT_EQ(walked(), "B4");
 }
 
