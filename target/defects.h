@@ -21,7 +21,7 @@ namespace stackdrain {
   X(kImmediateFree, "immediate-free", "91e8554b8b",                                                                   \
     "shrink frees the last stack of a span while a marker holds its address", "A1 A2 A3 C1")                          \
   X(kGrowNotDeferred, "grow-not-deferred", "#11267 d57056ba26",                                                       \
-    "with mutators running, growth frees the old stack during mark", "A1 A2 A3 C1")                                   \
+    "with mutators running, growth frees the old stack during mark", "A1 A2 A3 C1 C6")                                \
   X(kSpanNotListed, "span-not-listed", "7c13860cd0", "a new span is never put on the pool list", "A4 A5 A6 E2")       \
   X(kOutCountInverted, "out-count-inverted", "7c13860cd0", "the count of slots out runs the wrong way",               \
     "A4 B1 B2 E2 assertion")                                                                                          \
