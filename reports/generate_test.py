@@ -586,8 +586,8 @@ class GraphTest(unittest.TestCase):
         for name in ("latency", "pareto", "mmu"):
             rows = self.figure(name)[0]
             self.assertIn("in-place", {row[1] for row in rows if row[0].startswith("4 Ki")}, name)
-        for name in ("pareto", "pause-split"):
-            self.assertIn("256 Ki stacks" if name == "pause-split" else "1 Ki stacks", self.figure(name)[1], "large ones are no headline")
+        for name, headline in (("pareto", "1 Ki stacks"), ("pause-split", "256 Ki stacks"), ("mmu", "256 Ki stacks")):
+            self.assertIn(headline, self.figure(name)[1], "large ones are no headline")
 
     def test_utilisation(self):
         import graphs_cycle
@@ -693,6 +693,9 @@ class RegimesTest(unittest.TestCase):
         self.assertAlmostEqual(line.slope, 1.2, places=2)
         self.assertLess(line.low, 1.2)
         self.assertGreater(line.high, 1.2)
+
+    def test_one_number_of_stacks_tells_nothing_of_growth(self):
+        self.assertIsNone(regimes.growth([(8192, 1e6 + 1000.0 * i) for i in range(11)]))
 
     def test_byte_seconds(self):
         self.assertEqual(find.held_byte_seconds({"held": [[0, 0], [1e9, 10], [3e9, 4], [4e9, 0]]}), 24)

@@ -458,7 +458,7 @@ def say_pareto(results):
     groups = _pareto_groups(results)
     if not groups:
         return "Fewer than two policies were measured with mutators."
-    key, rows = max(groups, key=lambda group: (group[0][1] < find.LARGE_BYTES, group[0][0]))
+    key, rows = max(groups, key=find.small_then_many)
     rows = [row for row in rows if not find.is_control(row)]
     noise = _hiccup_floor(rows)
     best = front(rows, noise)

@@ -82,7 +82,7 @@ def say_mmu(results):
     groups = [(key, _recorded(rows)) for key, rows in find.shown_groups(results) if _recorded(rows)]
     if not groups:
         return "No mutator's stalls were recorded in this run."
-    key, rows = groups[-1]
+    key, rows = max(groups, key=find.small_then_many)
     found = {find.label(row): half_window(row) for row in rows if not find.is_control(row)}
     reached = {name: window for name, window in found.items() if window}
     if not reached:

@@ -111,6 +111,12 @@ def small_and_large(results):
     return ([group for group in groups if group[0][1] < LARGE_BYTES], [group for group in groups if group[0][1] >= LARGE_BYTES])
 
 
+def small_then_many(group):
+    """Orders groups by how much they are the headline: of small stacks, and of many."""
+    (stacks, size, *_), _ = group
+    return size < LARGE_BYTES, stacks
+
+
 def group_title(key):
     return f"{human.count(key[0])} stacks of {human.size(key[1])}"
 

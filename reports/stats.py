@@ -100,13 +100,11 @@ def student_95(freedom):
 def fit_line(points):
     """A least-squares line through (x, y) points; None where there are too few points, or only one x."""
     count = len(points)
-    if count < 5:
+    if count < 5 or len({x for x, _ in points}) < 2:  # the mean of equal x may be off by a bit
         return None
     mean_x = sum(x for x, _ in points) / count
     mean_y = sum(y for _, y in points) / count
     spread = sum((x - mean_x)**2 for x, _ in points)
-    if spread == 0:
-        return None
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
     left = sum((y - mean_y - slope * (x - mean_x))**2 for x, y in points)
     error = math.sqrt(left / (count - 2) / spread) * student_95(count - 2)
