@@ -16,8 +16,7 @@
 //
 // Cycles go before that are not measured: the first touches the shrunk stacks' pages for the first time, which takes
 // several times as long as the mark itself and is no policy's doing, and in a fresh process stacks lie in the order in
-// which they are queued (architecture: age the pool before measuring). Large stacks, of which most pages are never
-// touched, meet new ones in some cycles more.
+// which they are queued. Large stacks, of which most pages are never touched, meet new ones in some cycles more.
 //
 // The last cycle is also watched: held bytes while the mark goes on and while the drain does, the stretches in which
 // the first mutator got nothing done, and, if asked, the states of some spans as a marker's locate() answers them. What
