@@ -186,6 +186,7 @@ int main(int argc, char** argv) {
   }
   stackdrain::on_check_failure = +[] { std::_Exit(3); };
   stackdrain::watch_for_waits();
+  stackdrain::wind_up();  // the first pool is made, and a mutant may not come out of that
   static stackdrain::Runner runner;
   for (int i = 2; i < argc; ++i) runner.load(argv[i]);
   runner.replay();
