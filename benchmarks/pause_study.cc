@@ -343,13 +343,13 @@ class Study {
       watch_.note("running");
       world_.start();
     }
+    const int64_t faults = page_faults();
     const int64_t asked = now_ns();
     world_.stop();
     const int64_t stopped = now_ns();
     clear_records();
     // Latencies count from the restart on; what came before is dropped with the mutators stopped.
     keep_latency_before();
-    const int64_t faults = page_faults();
     collector_.begin({case_.markers, false});
     int64_t noting = 0;
     result_.held = {{0, 0}};

@@ -452,12 +452,15 @@ json measure_touched(const std::vector<Variant>& variants) {
 
 // ---- pause ----
 
-constexpr size_t kLargeBytes = 65536;  // its halves are large, too: each is a span of its own
+// Is half of a stack of so many bytes large, too: a span of its own? Such a one is not copied where it can be halved in
+// place; smaller ones are, and wait in serial's queue.
+bool halves_are_large(size_t bytes) {
+  return bytes / 2 > order_bytes(kMaxOrders - 1);
+}
 
-// `firsts`: the first way of each policy, those that shrink in place among them: of large stacks, which they don't
-// copy.
-std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const std::vector<Variant>& firsts,
-                                   Extent extent) {
+constexpr int kLargeAgeing = 12;  // cycles until a mark of large stacks touches no new page
+
+std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, Extent extent) {
   struct Shape {
     size_t stacks;
     size_t bytes;
@@ -466,14 +469,13 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const s
     int cycles;
     Take take = Take::kEvery;
     int64_t hiccup_ns = 60'000'000;
-    int ageing = 1;
   };
   // Where worst stalls are judged, the baseline is watched for as long as the mutators are.
   std::vector<Shape> shapes = {{kKi, 8192, 1, 1, 7},
                                {16 * kKi, 8192, 1, 1, 5},
                                {256 * kKi, 8192, 1, 1, 6, Take::kEvery, kAfterRestartNs},
                                {100 * kKi, 8192, 1, 1, 5},
-                               {4 * kKi, kLargeBytes, 1, 1, 5, Take::kFirst, 60'000'000, 12},
+                               {4 * kKi, 65536, 1, 1, 5, Take::kFirst},
                                {100 * kKi, 8192, 4, 2, 3, Take::kFirst},
                                {kMi, 4096, 1, 1, 2, Take::kFirst}};
   if (extent == Extent::kQuick) {
@@ -484,7 +486,9 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const s
   cases.reserve(shapes.size() * variants.size());
   for (const Shape& shape : shapes) {
     const PolicyRow* last = nullptr;
-    for (const Variant& variant : shape.bytes == kLargeBytes ? firsts : variants) {
+    const bool large = halves_are_large(shape.bytes);
+    for (const Variant& variant : variants) {
+      if (variant.policy->claims.shrinks_in_place && !large) continue;
       if (shape.stacks >= kMi && variant.by_mutators) continue;  // it does not end in the 200 ms that are watched
       if (!takes(shape.take, *variant.policy, variant.policy == last)) continue;
       last = variant.policy;
@@ -493,7 +497,7 @@ std::vector<PauseCase> pause_cases(const std::vector<Variant>& variants, const s
                        .bytes = shape.bytes,
                        .mutators = shape.mutators,
                        .markers = shape.markers,
-                       .ageing = shape.ageing,
+                       .ageing = large ? kLargeAgeing : 1,
                        .cycles = shape.cycles * (extent == Extent::kFull ? 3 : 1),
                        .hiccup_ns = shape.hiccup_ns});
     }
@@ -535,7 +539,7 @@ json pairs_of(const std::vector<std::pair<double, double>>& pairs) {
 double work_of(const PauseCase& pause_case, size_t cycles) {
   return 500000.0 * static_cast<double>(cycles) +
          6.0 * static_cast<double>(pause_case.stacks) *
-             static_cast<double>(cycles + 1 + static_cast<size_t>(pause_case.ageing));  // ... setting up, ageing
+             static_cast<double>(cycles + 1 + static_cast<size_t>(pause_case.ageing));  // 1: setting up
 }
 double work_of(const PauseCase& pause_case) {
   return work_of(pause_case, static_cast<size_t>(pause_case.cycles));
@@ -627,15 +631,20 @@ void add_go_tasks(std::vector<Task>& tasks, const std::vector<Variant>& variants
   }
 }
 
-// The first way of each policy, those that shrink in place among them.
-std::vector<Variant> first_of_each(const std::vector<Variant>& variants, const std::vector<std::string>& names) {
+// ... and those that shrink in place, which have no drain of their own.
+std::vector<Variant> with_in_place(std::vector<Variant> variants, const std::vector<std::string>& names) {
+  for (const PolicyRow& policy : policies()) {
+    const bool wanted = names.empty() || std::find(names.begin(), names.end(), policy.name) != names.end();
+    if (wanted && policy.claims.shrinks_in_place) variants.push_back({.policy = &policy, .name = ""});
+  }
+  return variants;
+}
+
+// The first way of each policy.
+std::vector<Variant> first_of_each(const std::vector<Variant>& variants) {
   std::vector<Variant> firsts;
   for (const Variant& variant : variants) {
     if (firsts.empty() || firsts.back().policy != variant.policy) firsts.push_back(variant);
-  }
-  for (const PolicyRow& policy : policies()) {
-    const bool wanted = names.empty() || std::find(names.begin(), names.end(), policy.name) != names.end();
-    if (wanted && policy.claims.shrinks_in_place) firsts.push_back({.policy = &policy, .name = ""});
   }
   return firsts;
 }
@@ -949,12 +958,12 @@ int run() {
   const std::vector<Variant> variants = all_variants(names);
   const std::vector<Group> groups = drain_groups(variants, extent);
   std::vector<PauseCase> pauses = timeline_cases(variants);
-  const std::vector<Variant> firsts = first_of_each(variants, names);
-  for (const PauseCase& pause_case : pause_cases(variants, firsts, extent)) pauses.push_back(pause_case);
+  const std::vector<Variant> all = with_in_place(variants, names);
+  for (const PauseCase& pause_case : pause_cases(all, extent)) pauses.push_back(pause_case);
   CacheFlusher flusher;
   std::vector<Task> tasks;
   add_go_tasks(tasks, variants, extent, flusher);
-  add_workload_tasks(tasks, firsts, extent, flusher);
+  add_workload_tasks(tasks, first_of_each(all), extent, flusher);
   json results = {{"schema", "stackdrain-results"}, {"version", 1},
                   {"context", context_of(extent)},  {"drain", json::array()},
                   {"pause", json::array()},         {"timeline", json::array()},

@@ -36,9 +36,9 @@ void forget_wait(ModelGoroutine& owner) {
 
 ScheduleInput::ScheduleInput(const uint8_t* data, size_t size) {
   if (size < kScheduleHeader) return;
-  priorities = (data[0] & 1) != 0;
-  weak_memory = (data[0] & 2) != 0;
-  deep_buffer = weak_memory && (data[0] & 4) != 0;
+  priorities = (data[0] & kPriorities) != 0;
+  weak_memory = (data[0] & kWeakMemory) != 0;
+  deep_buffer = weak_memory && (data[0] & kDeepBuffer) != 0;
   const size_t rest = size - kScheduleHeader;
   const size_t bytes = std::min<size_t>(data[1], rest);
   program = {data + kScheduleHeader, rest - bytes};

@@ -77,6 +77,11 @@
 
 namespace stackdrain {
 
+// The mode's bits.
+inline constexpr uint8_t kPriorities = 1;
+inline constexpr uint8_t kWeakMemory = 2;
+inline constexpr uint8_t kDeepBuffer = 4;
+
 // An input's parts; any byte string has them.
 struct ScheduleInput {
   ScheduleInput(const uint8_t* data, size_t size);

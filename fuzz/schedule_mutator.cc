@@ -13,10 +13,7 @@ namespace {
 constexpr size_t kMostProgram = kMaxScheduled * kBytesPerOperation;
 constexpr size_t kMostSwitches = 32;  // more than a handful are seldom of use
 constexpr size_t kChangePoints = 4;
-constexpr uint8_t kPriorities = 1;  // of the mode's bits
-constexpr uint8_t kWeak = 2;
-constexpr uint8_t kDeep = 4;
-constexpr std::array<uint8_t, 3> kMemories = {0, kWeak, kWeak | kDeep};
+constexpr std::array<uint8_t, 3> kMemories = {0, kWeakMemory, kWeakMemory | kDeepBuffer};
 
 // The parts of an input, in place, each with room to grow.
 struct Parts {
@@ -93,8 +90,8 @@ void change_priorities(Parts& parts, Random& random) {
 Parts& parts_of(const uint8_t* data, size_t size) {
   static Parts parts;
   const ScheduleInput input(data, size);
-  parts.mode = static_cast<uint8_t>((input.priorities ? kPriorities : 0) | (input.weak_memory ? kWeak : 0) |
-                                    (input.deep_buffer ? kDeep : 0));
+  parts.mode = static_cast<uint8_t>((input.priorities ? kPriorities : 0) | (input.weak_memory ? kWeakMemory : 0) |
+                                    (input.deep_buffer ? kDeepBuffer : 0));
   parts.program_size = std::min(input.program.bytes(), kMostProgram);
   parts.schedule_size = std::min(input.schedule.size(), parts.schedule.size());
   if (parts.program_size != 0) std::memcpy(parts.program.data(), input.program.data(), parts.program_size);

@@ -50,8 +50,8 @@ std::optional<uint8_t> schedule_byte(std::string_view word, bool priorities) {
 // The mode's bits that a line about memory says; 0 of any other.
 uint8_t memory_of(std::span<const std::string_view> words) {
   if (words.empty() || words[0] != "weak-memory") return 0;
-  if (words.size() == 1) return 2;
-  return words.size() == 2 && words[1] == "deep" ? 2 | 4 : 0;
+  if (words.size() == 1) return kWeakMemory;
+  return words.size() == 2 && words[1] == "deep" ? kWeakMemory | kDeepBuffer : 0;
 }
 
 // An input taken apart, to leave something out.
@@ -226,9 +226,9 @@ std::optional<ParseError> parse_schedule(std::string_view text, std::vector<uint
     if (!ours) continue;
     mode |= memory;
     if (memory != 0) continue;
-    if (words[0] == "priorities") mode |= 1;
+    if (words[0] == "priorities") mode |= kPriorities;
     for (size_t i = 1; i < words.size(); ++i) {
-      const std::optional<uint8_t> byte = schedule_byte(words[i], (mode & 1) != 0);
+      const std::optional<uint8_t> byte = schedule_byte(words[i], (mode & kPriorities) != 0);
       if (!byte) {
         return ParseError{line, "'" + std::string(words[i]) +
                                     "' is no part of a schedule; write WHO+POINTS (0..7+0..31) " +
@@ -252,8 +252,8 @@ std::vector<uint8_t> minimize_schedule(Scheduler& scheduler, std::vector<uint8_t
     const ScheduleVerdict& verdict = scheduler.run({bytes.data(), bytes.size()}, policy);
     return verdict.violated && verdict.violation.invariant == invariant;
   };
-  for (const unsigned bit : {1u, 6u, 4u}) {
-    const uint8_t mode = std::exchange(draft.mode, static_cast<uint8_t>(draft.mode & ~bit));
+  for (const unsigned bits : {unsigned{kPriorities}, unsigned{kWeakMemory | kDeepBuffer}, unsigned{kDeepBuffer}}) {
+    const uint8_t mode = std::exchange(draft.mode, static_cast<uint8_t>(draft.mode & ~bits));
     if (!holds()) draft.mode = mode;
   }
   while (shorten(draft.schedule, holds) || shorten(draft.program, holds)) {

@@ -42,8 +42,8 @@ Scheduler& scheduler() {
 
 TEST(ScheduleText, IsReadAsItIsWritten) {
   EXPECT_EQ(text_of(bytes_of(kRace)), kRace);
-  constexpr std::string_view kPriorities = "spawn g0 2K\npriorities 1 255 0\n";
-  EXPECT_EQ(text_of(bytes_of(kPriorities)), kPriorities);
+  constexpr std::string_view kByPriority = "spawn g0 2K\npriorities 1 255 0\n";
+  EXPECT_EQ(text_of(bytes_of(kByPriority)), kByPriority);
   constexpr std::string_view kWeak = "weak-memory\nspawn g0 2K\nswitch 1+2\n";
   EXPECT_TRUE(ScheduleInput(bytes_of(kWeak).data(), bytes_of(kWeak).size()).weak_memory);
   EXPECT_EQ(text_of(bytes_of(kWeak)), kWeak);

@@ -126,7 +126,7 @@ TEST(Schedule, ADeepBufferKeepsBackWhatManyStoresFollow) {
   const auto seen = [](std::string_view text) {
     for (unsigned points = 0; points < 32; ++points) {
       std::vector<uint8_t> input = input_of(text, {to(0, points), to(1, 1)});
-      input[0] = 2 | 4;
+      input[0] = kWeakMemory | kDeepBuffer;
       if (run(input, "serial").violated) return true;
     }
     return false;

@@ -172,7 +172,7 @@ def trial(setup, defect, seed):
             named = FALSE_ALARM
             if setup.alarms:
                 setup.alarms.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ended.finding, setup.alarms / alarm_name(harness, defect.name, seed))
+                shutil.copyfile(ended.finding, setup.alarms / f"{harness}-{defect.name}-{seed}")
     return {"defect": defect.name, "policy": defect.policy, "engine": setup.name(),
             "corpus": "committed" if setup.seeds else "empty", "seed": seed, "limit": setup.seconds, "reported": ended.finding is not None,
             "by": by, "explained": named, "right": named in defect.reported_by, "executions": ended.executions, "seconds": ended.seconds,
@@ -183,10 +183,6 @@ def reported_without(setup, harness, finding, environment):
     """Is the input reported although nothing is planted?"""
     sound = {name: value for name, value in environment.items() if name != "STACKDRAIN_DEFECT"}
     return subprocess.run([setup.harnesses / harness, finding], cwd=finding.parent, env=sound, capture_output=True, check=False).returncode != 0
-
-
-def alarm_name(harness, defect, seed):
-    return f"{harness}-{defect}-{seed}"
 
 
 def reporter(said):

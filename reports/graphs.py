@@ -214,7 +214,7 @@ def _median_parts(row):
 def draw_split(results):
     groups = find.shown_groups(results)
     one_by_one, most = find.largest_pause_group(results)
-    if not groups or not most:
+    if not groups:
         return None
     heights = [0.5 + 0.3 * len(rows) for rows in [*(rows for _, rows in groups), most]]
     fig, axes = drawing.figure(0.7 * len(heights) + sum(heights), panels=len(heights),

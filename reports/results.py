@@ -122,8 +122,7 @@ def group_title(key):
 
 
 def largest_pause_group(results):
-    groups, _ = small_and_large(results)
-    return groups[-1] if groups else (None, [])
+    return max(pause_groups(results, oversubscribed=False), key=small_then_many, default=(None, []))
 
 
 def labels(results):
