@@ -138,7 +138,8 @@ TEST(PauseStudyTest, TheFirstMeasuredMarkTouchesNoNewPages) {
                                                 .hiccup_ns = 0});
     return result.mark_faults.front();
   };
-  EXPECT_LT(faults(1) + kMany / 2, faults(0)) << "each shrunk stack has a page that was never touched";
+  constexpr double kHalf = kMany * 0.5;
+  EXPECT_LT(faults(1) + kHalf, faults(0)) << "each shrunk stack has a page that was never touched";
 }
 
 TEST(PauseStudyTest, EndsEarlyWithItsLastCycleWatchedWhenItsTimeIsUp) {
