@@ -53,6 +53,47 @@ class FittingSpan final : public WalkVisitor {
   uintptr_t base_ = 0;
 };
 
+// Counts the small spans of stacks, by order: those that are empty, and those that are newer than a generation.
+class SpanCount final : public WalkVisitor {
+ public:
+  explicit SpanCount(uint32_t newest) : newest_(newest), then_(newest) {}
+  void span(const SpanView& view) override {
+    if (view.state != SpanState::kStack) return;
+    newest_ = std::max(newest_, view.generation);
+    if (view.order >= kMaxOrders) return;
+    if (view.out == 0) last_empty_ = view.base;
+    if (view.out == 0) ++empty_[view.order];
+    if (view.generation > then_) ++newer_[view.order];
+  }
+  void slot(const SlotView&) override {}
+  void fault(WalkFault, uintptr_t) override {}
+  const std::array<size_t, kMaxOrders>& empty() const { return empty_; }
+  const std::array<size_t, kMaxOrders>& newer() const { return newer_; }
+  uint32_t newest() const { return newest_; }
+  uintptr_t last_empty() const { return last_empty_; }  // 0: none
+
+ private:
+  uint32_t newest_;
+  uint32_t then_;
+  uintptr_t last_empty_ = 0;
+  std::array<size_t, kMaxOrders> empty_{};
+  std::array<size_t, kMaxOrders> newer_{};
+};
+
+// Looks for anything that a pool remembers and a walk does not show.
+class Memory final : public WalkVisitor {
+ public:
+  void span(const SpanView&) override {}
+  void slot(const SlotView&) override {}
+  void fault(WalkFault, uintptr_t) override {}
+  bool wants_hidden() const override { return true; }
+  void hidden(uint64_t word) override { any_ = any_ || word != 0; }
+  bool any() const { return any_; }
+
+ private:
+  bool any_ = false;
+};
+
 const char* name_of(SpanState state) {
   return kSpanStateNames[static_cast<size_t>(state)].data();
 }
@@ -75,6 +116,8 @@ void Checker::reset(const Watched& watched) {
   snapshot_count_ = 0;
   span_count_ = 0;
   walk_size_ = 0;
+  knows_demand_ = false;
+  newest_span_ = 0;
 }
 
 bool Checker::report(Invariant invariant, const char* format, ...) {
@@ -630,6 +673,9 @@ bool Checker::check_fresh(const PoolParams& params) {
     for (size_t kind = 0; kind < kRootKinds; ++kind) right = right && goroutine.root(static_cast<RootKind>(kind)) == 0;
     for (size_t word = 0; word < Goroutine::kCachedWords; ++word) right = right && goroutine.cached_record(word) == 0;
   }
+  Memory memory;
+  pool.walk(memory);
+  right = right && !memory.any();
   return right || report(Invariant::kE6, "a run does not begin with an empty world: the one before it left something");
 }
 
@@ -644,7 +690,7 @@ bool Checker::check_refused(uint32_t pages, int order, bool by_system) {
       !by_system && params.arena_pages != 0 && (mapped + align - 1) / align * align + pages <= params.arena_pages;
   FittingSpan fitting(pages, order, align, arena_base_);
   if (!can_grow) watched_.pool->walk(fitting);
-  if (!can_grow && fitting.base() == 0) return true;
+  if (!can_grow && fitting.base() == 0) return check_reserve_given_up(pages);
   return report(Invariant::kA6, "%u pages were refused: %zu are mapped, %u may be, and +0x%" PRIxPTR " %s", pages,
                 mapped, params.arena_pages, can_grow ? mapped << kPageShift : offset(fitting.base()),
                 can_grow ? "is the next" : "would have done");
@@ -788,6 +834,46 @@ bool Checker::check_nothing_held() {
   return report(Invariant::kC3,
                 "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
                 stats.held_stacks, stats.held_bytes, watched_.model->deferred.count);
+}
+
+// A6: what waits for its order's next growth serves whoever is short, but in a mark, when nothing leaves Stack.
+bool Checker::check_reserve_given_up(uint32_t pages) {
+  if (!watched_.claims.keeps_reserve || watched_.collector->phase() == Phase::kMark) return true;
+  SpanCount count(0);
+  watched_.pool->walk(count);
+  if (count.last_empty() == 0) return true;
+  return report(Invariant::kA6, "%u pages were refused, and the empty span at +0x%" PRIxPTR " was kept for its order",
+                pages, offset(count.last_empty()));
+}
+
+void Checker::note_pause_ended() {
+  if (!watched_.claims.keeps_reserve) return;
+  SpanCount count(newest_span_);
+  watched_.pool->walk(count);
+  carved_ = count.newer();
+  newest_span_ = count.newest();
+  knows_demand_ = true;
+}
+
+void Checker::note_drain_begins() {
+  if (!knows_demand_) return;
+  SpanCount count(0);
+  watched_.pool->walk(count);
+  empty_before_ = count.empty();
+}
+
+bool Checker::check_demand_kept() {
+  if (failed_ || !std::exchange(knows_demand_, false) || overlap_) return !failed_;
+  SpanCount count(0);
+  watched_.pool->walk(count);
+  for (size_t order = 0; order < kMaxOrders; ++order) {
+    const size_t least = std::min(empty_before_[order], carved_[order]);
+    if (count.empty()[order] >= least) continue;
+    return report(Invariant::kC4,
+                  "of %zu empty spans of order %zu the drain left %zu, and %zu were carved in the cycle before",
+                  empty_before_[order], order, count.empty()[order], carved_[order]);
+  }
+  return true;
 }
 
 // C4: which spans of stacks may be empty after a drain.

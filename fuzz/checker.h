@@ -101,6 +101,12 @@ class Checker final : private WalkVisitor {
   void note_overlap(bool overlap) { overlap_ = overlap; }
   bool overlap() const { return overlap_; }
 
+  // C4, the other way: of a reserve, the first drain step after a pause leaves as many empty spans as there are, or as
+  // were carved in the cycle before. Call at the pause's end, before each drain step, and after it.
+  void note_pause_ended();
+  void note_drain_begins();
+  bool check_demand_kept();
+
   // Records a violation that the machine saw itself; always false.
   bool report(Invariant invariant, const char* format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -141,6 +147,7 @@ class Checker final : private WalkVisitor {
   bool finish_span(const SpanView& view);
   bool check_totals();
   bool check_reserve();
+  bool check_reserve_given_up(uint32_t pages);
   bool check_held_bytes();
   bool check_caches();
   bool check_peak();
@@ -175,6 +182,11 @@ class Checker final : private WalkVisitor {
   uint64_t releases_at_begin_ = 0;
   size_t snapshot_count_ = 0;
   std::array<Location, kMaxSpans> snapshot_;  // Stack spans at gc-begin
+  // Of a reserve.
+  bool knows_demand_ = false;                // a pause has ended, and no drain step has
+  uint32_t newest_span_ = 0;                 // its generation, at the last pause's end
+  std::array<size_t, kMaxOrders> carved_{};  // spans between the two last pauses' ends
+  std::array<size_t, kMaxOrders> empty_before_{};
   // Of the walk under way: units that are somewhere, the first unit of each stack, of each that is free in the pool,
   // and of each that the model says is deferred.
   Location claimed_in_;  // the span that the last stack lay in

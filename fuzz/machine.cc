@@ -1146,6 +1146,7 @@ bool Machine::end_mark_in_bounds() {
   collector_.end_mark();
   host_.pauses = false;
   model_.demand.cycle_ended();
+  checker_.note_pause_ended();
   const uint64_t work = work_so_far() - before;
   pause_work_ = work;
   return checker_.check_pause(work, stacks, pages);
@@ -1321,6 +1322,7 @@ size_t Machine::step_drain(size_t budget) {
   freed_inside_ = 0;
   host_.drains = true;
   locks_.forget_holds();
+  checker_.note_drain_begins();
   const uint64_t released = pool_->stats().spans_released;
   const uint64_t before = work_so_far();
   call(Op::kDrain, "pool.drain_step(%zu);", budget);
@@ -1328,14 +1330,16 @@ size_t Machine::step_drain(size_t budget) {
   host_.drains = false;
   check_hold(budget);
   const PolicyClaims& claims = policy_->claims;  // a step of the policy by address counts what it looked at
-  const bool counts = kCountsWork && claims.tells_places && !claims.by_address;
-  if (counts && !checker_.overlap() && freed > work_so_far() - before) {
+  const bool counts_work = kCountsWork && claims.tells_places && !checker_.overlap();
+  if (counts_work && !claims.by_address && freed > work_so_far() - before) {
     checker_.report(Invariant::kF4, "a drain step freed %zu and says it did %" PRIu64 " units of work", freed,
                     work_so_far() - before);
   }
-  if (!claims.defers_shrunk && !claims.by_address && !checker_.overlap()) {
-    check_released(pool_->stats().spans_released - released, freed);
+  if (counts_work && claims.by_address && freed != 0 && work_so_far() == before) {
+    checker_.report(Invariant::kF4, "a drain step freed %zu and says it looked at nothing", freed);
   }
+  if (!claims.defers_shrunk && !checker_.overlap()) check_released(pool_->stats().spans_released - released, freed);
+  checker_.check_demand_kept();
   return freed;
 }
 

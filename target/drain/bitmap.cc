@@ -178,7 +178,7 @@ class BitmapPool : public CachedPool {
 
   void restarted() {}
 
-  // Looks at `budget` (0: kWordsAStep) words of what a mark left dirty; the slots and spans given back.
+  // Looks at `budget` (0: kWordsAStep) words of what a mark left dirty; the spans given back.
   size_t drain_step(size_t budget) {
     // not reached by programs: nobody drains while a mark runs, or for nothing
     if (marking() || !drain_pending()) return 0;
@@ -232,7 +232,7 @@ class BitmapPool : public CachedPool {
   void walk(WalkVisitor& visitor) const {
     SpanFacts facts(*this, visitor);
     heap_.walk(facts);
-    for (int order = 0; order < params().orders; ++order) walk_order(order, visitor);
+    for (int order = 0; order < params().orders; ++order) walk_order(order, facts.slots_of(order), visitor);
     for (size_t size = 0; size < kSizes; ++size) {
       if ((large_seen_.load(kRelaxed) >> size & 1) != 0) walk_large(size, visitor);
     }
@@ -258,10 +258,7 @@ class BitmapPool : public CachedPool {
     }
   }
 
-  void pool_give(uintptr_t lo, int order) override {
-    count_work();
-    give_slot(lo, order, marking());
-  }
+  void pool_give(uintptr_t lo, int order) override { give_slot(lo, order, marking()); }
 
   Stack allocate_large(size_t bytes) override {
     // not reached by programs: who grows asks for no more
@@ -275,7 +272,6 @@ class BitmapPool : public CachedPool {
   }
 
   void give_large(Stack stack) override {
-    count_work();
     // not reached by programs: theirs are retired in a mark
     if (marking()) {
       // Given back and counted already; as what waits it is counted when it waits no more.
@@ -331,8 +327,9 @@ class BitmapPool : public CachedPool {
     SpanFacts(const BitmapPool& pool, WalkVisitor& visitor) : pool_(pool), visitor_(visitor) {}
     void span(const SpanView& view) override {
       SpanView facts = view;
-      if (view.state == SpanState::kStack) pool_.add_slots(facts);
+      if (view.state == SpanState::kStack) pool_.walk_span(facts);
       visitor_.span(facts);
+      if (view.order < kMaxOrders) slots_[view.order] += view.capacity;
     }
     // not reached by programs: a heap has no slots
     void slot(const SlotView& view) override { visitor_.slot(view); }
@@ -341,10 +338,13 @@ class BitmapPool : public CachedPool {
     bool wants_hidden() const override { return visitor_.wants_hidden(); }
     // not reached by programs: explore alone asks
     void hidden(uint64_t word) override { visitor_.hidden(word); }
+    // Of all spans of an order.
+    size_t slots_of(int order) const { return slots_[static_cast<size_t>(order)]; }
 
    private:
     const BitmapPool& pool_;
     WalkVisitor& visitor_;
+    std::array<size_t, kMaxOrders> slots_{};
   };
 
   size_t mapped_pages() const { return heap_.mapped(); }
@@ -419,7 +419,7 @@ class BitmapPool : public CachedPool {
   }
 
   // Only the planted defect immediate-free.
-  // not reached by programs: that defect alone
+  // not reached by programs: planted defects alone
   void free_at_once(Proc proc, Stack stack) SD_NO_ANALYSIS {
     count_given_back(proc, stack.bytes());
     asan_poison(stack.lo + kLinkBytes, stack.bytes() - kLinkBytes);
@@ -545,7 +545,7 @@ class BitmapPool : public CachedPool {
   }
 
   // Only the planted defect Q5.
-  // not reached by programs: that defect alone
+  // not reached by programs: planted defects alone
   void drain_while_marking() SD_NO_ANALYSIS {
     begin_pass();
     may_keep_ = {};
@@ -567,14 +567,14 @@ class BitmapPool : public CachedPool {
   // True if there was some. Nobody retires.
   bool give_up_reserve() SD_EXCLUDES(drain_mutex_) {
     MutexLock drainers(drain_mutex_);
-    const uint64_t before = heap_.accounts().stack_spans_released;
+    bool some = false;
     for (int order = 0; order < params().orders; ++order) {
       size_t word = 0;
       size_t words_left = ~size_t{0};
       size_t none = 0;
-      sweep_order(order, word, words_left, none);
+      if (sweep_order(order, word, words_left, none) != 0) some = true;
     }
-    return heap_.accounts().stack_spans_released != before;
+    return some;
   }
 
   // A span that the arena is too small for without the reserve.
@@ -599,7 +599,7 @@ class BitmapPool : public CachedPool {
     }
   };
 
-  // Looks at an order's dirty words from `word` on, as many as are left to look at; the slots and spans given back.
+  // Looks at an order's dirty words from `word` on, as many as are left to look at; the spans that left.
   size_t sweep_order(int order, size_t& word, size_t& words_left, size_t& may_keep)
       SD_REQUIRES(drain_mutex_) SD_NO_ANALYSIS {
     const Small& small = small_[static_cast<size_t>(order)];
@@ -617,7 +617,7 @@ class BitmapPool : public CachedPool {
     leave();
     count_settled(order, sweep.settled);  // once: an atomic addition a word would be half of its cost
     may_keep = sweep.may_keep;
-    return sweep.settled + sweep.left;
+    return sweep.left;
   }
 
   void leave() SD_REQUIRES(drain_mutex_) {
@@ -709,7 +709,7 @@ class BitmapPool : public CachedPool {
     sweep.leaving.pages |= pages.pages;
   }
 
-  // The large stacks of some words leave. Nobody retires.
+  // The large stacks of some words leave, which is so many spans. Nobody retires.
   size_t sweep_large(size_t words_left) SD_REQUIRES(drain_mutex_) SD_EXCLUDES(large_mutex_) {
     size_t done = 0;
     MutexLock lock(large_mutex_);
@@ -761,7 +761,6 @@ class BitmapPool : public CachedPool {
     const auto stacks = static_cast<uint64_t>(std::popcount(bits));
     stats.frees += stacks;
     stats.live_stacks -= stacks;
-    stats.live_bytes -= stacks * bytes_each;
     stats.held_bytes += stacks * bytes_each;
   }
 
@@ -781,9 +780,10 @@ class BitmapPool : public CachedPool {
         add_pending(stats, large_[size].pending.load(word), kPageBytes << size);
       }
     }
+    stats.live_bytes -= stats.held_bytes;
   }
 
-  void add_slots(SpanView& view) const {
+  void walk_span(SpanView& view) const {
     if (view.order < kMaxOrders) {
       const size_t unit = unit_of(view.base);
       const uint64_t available = small_[view.order].available(unit / kWordBits);
@@ -798,10 +798,17 @@ class BitmapPool : public CachedPool {
     }
   }
 
-  void walk_order(int order, WalkVisitor& visitor) const {
+  // `slots`: as many as its spans have.
+  void walk_order(int order, size_t slots, WalkVisitor& visitor) const {
     const Small& small = small_[static_cast<size_t>(order)];
+    size_t seen = 0;
     for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) {
       uint64_t available = small.available(word);
+      seen += static_cast<size_t>(std::popcount(small.slots.load(word)));
+      // not reached by programs: only a damaged pool is so
+      if (small.pending.load(word) != 0 && !small.dirty.test(word)) {
+        visitor.fault(WalkFault::kDeferred, address_in(word, small.pending.load(word)));
+      }
       // not reached by programs: only a damaged pool is so
       if ((available & ~small.slots.load(word)) != 0) {
         visitor.fault(WalkFault::kFreeList, address_in(word, available & ~small.slots.load(word)));
@@ -814,6 +821,8 @@ class BitmapPool : public CachedPool {
         visitor.slot({address_in(word, available), order_bytes(order), SlotPlace::kPoolFree, kNoProc});
       }
     }
+    // not reached by programs: only a damaged pool is so
+    if (seen != slots) visitor.fault(WalkFault::kFreeList, arena_base());
   }
 
   void walk_large(size_t size, WalkVisitor& visitor) const {
