@@ -862,8 +862,8 @@ void Checker::note_drain_begins() {
   empty_before_ = count.empty();
 }
 
-bool Checker::check_demand_kept() {
-  if (failed_ || !std::exchange(knows_demand_, false) || overlap_) return !failed_;
+bool Checker::check_demand_kept(bool given_up) {
+  if (failed_ || !std::exchange(knows_demand_, false) || overlap_ || given_up) return !failed_;
   SpanCount count(0);
   watched_.pool->walk(count);
   for (size_t order = 0; order < kMaxOrders; ++order) {

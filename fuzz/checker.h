@@ -102,10 +102,11 @@ class Checker final : private WalkVisitor {
   bool overlap() const { return overlap_; }
 
   // C4, the other way: of a reserve, the first drain step after a pause leaves as many empty spans as there are, or as
-  // were carved in the cycle before. Call at the pause's end, before each drain step, and after it.
+  // were carved in the cycle before. Call at the pause's end, before each drain step, and after it; `given_up`: inside
+  // it somebody was short, and got some of it.
   void note_pause_ended();
   void note_drain_begins();
-  bool check_demand_kept();
+  bool check_demand_kept(bool given_up);
 
   // Records a violation that the machine saw itself; always false.
   bool report(Invariant invariant, const char* format, ...) __attribute__((format(printf, 3, 4)));

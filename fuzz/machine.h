@@ -310,10 +310,11 @@ class Machine final : private YieldHook {
   uint64_t pause_work_ = 0;  // units of work of the last end_mark
   Moment retired_;
   uint64_t retires_ = 0;
-  bool job_over_ = false;    // the operation under way ended a root job
-  uint32_t refusals_ = 0;    // the system still refuses that many times
-  bool refused_ = false;     // ... and did, in the operation under way
-  size_t freed_inside_ = 0;  // stacks that drain steps inside the one under way have freed
+  bool job_over_ = false;         // the operation under way ended a root job
+  uint32_t refusals_ = 0;         // the system still refuses that many times
+  bool refused_ = false;          // ... and did, in the operation under way
+  size_t freed_inside_ = 0;       // stacks that drain steps inside the one under way have freed
+  uint64_t released_inside_ = 0;  // spans that left while operations ran inside that step
 };
 
 }  // namespace stackdrain
