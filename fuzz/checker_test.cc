@@ -276,6 +276,53 @@ TEST_F(CheckerTest, A6ASlotThatIsRefusedWhileThereIsOne) {
   EXPECT_EQ((checker_.check_refused(2048, 2, false), reported()), "A6") << "two of four slots of 8 KiB are free";
 }
 
+// A pool of the policy bitmap after a pause, with one span of stacks of 4 KiB that was carved before it and is empty.
+class ReserveTest : public CheckerTest {
+ protected:
+  void make_reserve() {
+    make({.span =
+              [this](SpanView view) {
+                if (lies_ && view.out == 0) view.out = 1;
+                return view;
+              }},
+         "bitmap");
+    const Stack stack = pool_->allocate(kNoProc, size_t{4} << 10);
+    pool_->begin_cycle({1, false});
+    pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+    pool_->end_mark();
+    checker_.note_pause_ended();
+    pool_->restarted();
+  }
+  bool lies_ = false;  // hides what is empty
+};
+
+TEST_F(ReserveTest, C4AReserveThatIsNotKept) {
+  make_reserve();
+  checker_.note_drain_begins();
+  pool_->drain_step(0);
+  EXPECT_TRUE(checker_.check_demand_kept(false)) << checker_.violation().message.data();
+  lies_ = true;
+  EXPECT_TRUE(checker_.check_demand_kept(false)) << "asked once a cycle";
+  make_reserve();
+  lies_ = false;
+  checker_.note_drain_begins();
+  lies_ = true;
+  EXPECT_EQ((checker_.check_demand_kept(false), reported()), "C4");
+}
+
+TEST_F(ReserveTest, C4AReserveThatServedSomebodyInsideTheDrain) {
+  make_reserve();
+  checker_.note_drain_begins();
+  lies_ = true;
+  EXPECT_TRUE(checker_.check_demand_kept(true));
+}
+
+TEST_F(ReserveTest, A6WhoIsShortWhileThereIsAReserve) {
+  make_reserve();
+  pool_->drain_step(0);
+  EXPECT_EQ((checker_.check_refused(2048, kLargeOrder, false), reported()), "A6");
+}
+
 TEST_F(CheckerTest, B3AFreeSlotWhoseLinkSomebodyWroteOver) {
   make({});
   Places free(SlotPlace::kPoolFree);
@@ -438,6 +485,16 @@ TEST_F(CheckerTest, E3AStackTooMany) {
 TEST_F(CheckerTest, E6ARunThatBeginsWithSomethingInTheWorld) {
   make({});
   EXPECT_EQ((checker_.check_fresh(seed_preset()), reported()), "E6");
+}
+
+TEST_F(CheckerTest, E6ARunThatBeginsWithSomethingRemembered) {
+  for (const bool remembers : {false, true}) {
+    make({.remembers = remembers});
+    pool_->reset(seed_preset());
+    for (uint32_t g = 0; g < kGoroutines; ++g) goroutines_[g].reset(g);
+    EXPECT_EQ(checker_.check_fresh(seed_preset()), !remembers);
+  }
+  EXPECT_EQ(reported(), "E6");
 }
 
 // 32 KiB for the spans of 8 KiB, 64 KiB for g1.

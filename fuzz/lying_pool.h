@@ -16,6 +16,7 @@ struct Lies {
   std::function<SlotView(SlotView)> slot = nullptr;
   std::function<PoolStats(PoolStats)> stats = nullptr;
   bool keeps_stacks = false;  // frees nothing
+  bool remembers = false;     // something that a walk does not show
 };
 
 class LyingPool final : public AnyPool {
@@ -53,6 +54,7 @@ class LyingPool final : public AnyPool {
   void walk(WalkVisitor& visitor) const override {
     LyingVisitor lying(lies_, visitor);
     honest_->walk(lying);
+    if (lies_.remembers && visitor.wants_hidden()) visitor.hidden(1);
   }
   const PoolParams& params() const override { return honest_->params(); }
   uintptr_t arena_base() const override { return honest_->arena_base(); }
@@ -65,6 +67,8 @@ class LyingPool final : public AnyPool {
     void span(const SpanView& view) override { told_.span(lies_.span ? lies_.span(view) : view); }
     void slot(const SlotView& view) override { told_.slot(lies_.slot ? lies_.slot(view) : view); }
     void fault(WalkFault fault, uintptr_t address) override { told_.fault(fault, address); }
+    bool wants_hidden() const override { return told_.wants_hidden(); }
+    void hidden(uint64_t word) override { told_.hidden(word); }
 
    private:
     const Lies& lies_;
