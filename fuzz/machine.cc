@@ -248,10 +248,11 @@ void Machine::run_nested() {
   const size_t host_index = index_;
   const Op host_site = verdict_.site;
   const uint64_t host_hold = locks_.longest_hold();  // how long others hold a lock is not the host's doing
-  const uint64_t host_released = pool_->stats().spans_released;
   const size_t first = index_ + 1;
   const size_t end = std::min(length_, first + armed_count_);
   nested_ = true;
+  // Where a lock is held only what takes none runs, so nothing leaves, and nobody may ask.
+  const uint64_t host_released = inside_lock() ? 0 : pool_->stats().spans_released;
   checker_.check_step(true);
   for (size_t i = first; i < end && !checker_.failed(); ++i) {
     index_ = i;
@@ -263,8 +264,9 @@ void Machine::run_nested() {
     model_.reserve_known = false;
     model_.demand.overlapped();
   }
+  // By who finds the arena exhausted, too.
+  if (!inside_lock()) released_inside_ += pool_->stats().spans_released - host_released;
   nested_ = false;
-  released_inside_ += pool_->stats().spans_released - host_released;  // by who finds the arena exhausted, too
   if (!checker_.failed()) {
     index_ = host_index;
     verdict_.site = host_site;
