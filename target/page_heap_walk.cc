@@ -65,13 +65,13 @@ void PageHeap::walk(WalkVisitor& visitor) const {
   }
   walk_free_lists(visitor, free_spans);
   walk_spare(visitor, spans);
-  // not reached by programs: explore alone asks
-  if (visitor.wants_hidden()) tell_hidden(visitor);
+  // not reached by programs: explore alone asks in the middle of a run
+  if (visitor.wants_hidden() && mapped_pages_ != 0) tell_hidden(visitor);
 }
 
 // Free spans in the order in which their lists would issue them, which of their pages are not zero though they say so,
 // and what recycled descriptors carry into their next life.
-// not reached by programs: explore alone asks
+// not reached by programs: explore alone asks in the middle of a run
 void PageHeap::tell_hidden(WalkVisitor& visitor) const {
   const auto tell = [&](const SpanLinks& list) {
     for (const Span* span = list.front(); span != nullptr; span = span->next) {

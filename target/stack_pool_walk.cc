@@ -28,11 +28,8 @@ void ReferencePool::walk(WalkVisitor& visitor) const {
   walk_orders(visitor);
   walk_caches(visitor);
   walk_reserve(visitor);
-  // not reached by programs: explore alone asks
   if (!visitor.wants_hidden()) return;
-  // not reached by programs: explore alone asks
-  visitor.hidden(keep_empty_.load(std::memory_order_relaxed) ? 1 : 0);
-  // not reached by programs: explore alone asks
+  visitor.hidden(static_cast<uint64_t>(keep_empty_.load(std::memory_order_relaxed)));
   visitor.hidden(kept_bytes());
 }
 

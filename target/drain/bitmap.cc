@@ -237,7 +237,6 @@ class BitmapPool : public CachedPool {
       if ((large_seen_.load(kRelaxed) >> size & 1) != 0) walk_large(size, visitor);
     }
     walk_caches(visitor);
-    // not reached by programs: explore alone asks
     if (visitor.wants_hidden()) tell_hidden(visitor);
   }
 
@@ -840,7 +839,6 @@ class BitmapPool : public CachedPool {
   }
 
   // What decides which slot comes next and which spans are looked at, and a walk does not show.
-  // not reached by programs: explore alone asks
   void tell_hidden(WalkVisitor& visitor) const SD_NO_ANALYSIS {
     for (const Small& small : small_) {
       for (size_t word = 0; word < words(); ++word) visitor.hidden(small.pending.load(word));
@@ -850,8 +848,11 @@ class BitmapPool : public CachedPool {
     }
     visitor.hidden(large_waiting_.load(kRelaxed));
     for (const size_t spans : demand_) visitor.hidden(spans);
+    // not reached by programs: explore alone asks in the middle of a run
     if (!drain_pending()) return;
+    // not reached by programs: explore alone asks in the middle of a run
     for (const size_t spans : may_keep_) visitor.hidden(spans);
+    // not reached by programs: explore alone asks in the middle of a run
     visitor.hidden(static_cast<uint64_t>(turn_) << 48 | cursor_ << 24 | large_cursor_);
   }
 
