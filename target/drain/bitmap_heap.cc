@@ -95,7 +95,7 @@ void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   if (start_.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());
   for (const SummedBits* bits : {&idle_, &start_}) bits->reset(pages);
   for (const Bits* bits : {&stack_, &used_, &zero_, &released_, &touched_}) bits->reset(pages);
-  if (pages != 0) std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));
+  std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));
   hints_ = {};
   generation_ = 0;
   mapped_pages_.store(0, std::memory_order_relaxed);
@@ -185,7 +185,8 @@ bool BitmapHeap::grow(uint32_t pages, bool aligned) {
   const uint32_t idle = end == 0 || !idle_.test(end - 1) ? end : idle_run(end - 1).first;
   const uint64_t wanted = (uint64_t{idle} + align - 1) / align * align + pages;
   if (wanted > page_limit_ || !system_maps()) return false;
-  const uint32_t more = std::min(page_limit_ - end, std::max(static_cast<uint32_t>(wanted) - end, grow_pages_));
+  const uint32_t lacking = static_cast<uint32_t>(wanted) - end;
+  const uint32_t more = std::min(page_limit_ - end, std::max(lacking, grow_pages_));
   for_words(end, more, [&](size_t word, uint64_t mask) { idle_.put(word, mask); });
   mapped_pages_.store(end + more, std::memory_order_relaxed);
   if (end + more > poisoned_pages_) {
@@ -304,13 +305,12 @@ void BitmapHeap::free_words(std::span<const PageMask> masks) {
   accounts_.stack_spans_released += spans;
 }
 
-// The idle run that a page is in.
+// The idle run that a page is in. No page behind the last mapped one is idle.
 BitmapHeap::Run BitmapHeap::idle_run(uint32_t page) const {
   Run run{page, page + 1};
-  while (run.end < mapped() && idle_.test(run.end)) {
+  while (idle_.test(run.end)) {
     const uint32_t shift = run.end % kWordPages;
-    run.end +=
-        std::min(static_cast<uint32_t>(std::countr_one(idle_.load(run.end / kWordPages) >> shift)), mapped() - run.end);
+    run.end += static_cast<uint32_t>(std::countr_one(idle_.load(run.end / kWordPages) >> shift));
   }
   while (run.first > 0 && idle_.test(run.first - 1)) {
     const uint32_t shift = kWordPages - 1 - (run.first - 1) % kWordPages;
