@@ -27,16 +27,21 @@ peek(uintptr_t address) {
 constexpr size_t kLine = 64;
 
 // Looks for what an allocation could have had: a Free span that is large enough from a multiple of `align` pages on, or
-// a free slot of its order.
+// a free slot of its order. A Free span that ends at page `mapped` could have been made one that ends at page `limit`.
 class FittingSpan final : public WalkVisitor {
  public:
-  FittingSpan(uint32_t pages, int order, size_t align, uintptr_t arena)
-      : pages_(pages), order_(order), align_(align), arena_(arena) {}
+  struct End {
+    size_t mapped;
+    size_t limit;
+  };
+  FittingSpan(uint32_t pages, int order, size_t align, uintptr_t arena, End end)
+      : pages_(pages), order_(order), align_(align), arena_(arena), end_(end) {}
   void span(const SpanView& view) override {
     const bool stack = view.state == SpanState::kStack;
     const bool same = view.order == kLargeOrder ? order_ == kLargeOrder && view.pages == pages_ : view.order == order_;
     const size_t first = (view.base - arena_) >> kPageShift;
-    const bool holds = (first + align_ - 1) / align_ * align_ + pages_ <= first + view.pages;
+    const size_t end = first + view.pages == end_.mapped ? end_.limit : first + view.pages;
+    const bool holds = (first + align_ - 1) / align_ * align_ + pages_ <= end;
     if (stack ? same && view.out < view.capacity : view.state == SpanState::kFree && holds) {
       base_ = view.base;
     }
@@ -50,6 +55,7 @@ class FittingSpan final : public WalkVisitor {
   int order_;
   size_t align_;
   uintptr_t arena_;
+  End end_;
   uintptr_t base_ = 0;
 };
 
@@ -205,6 +211,12 @@ bool Checker::check_accounts() {
   if (stats.system_bytes != watched_.pool->arena_mapped() || stats.released_bytes > stats.idle_bytes) {
     return report(Invariant::kE5, "system %" PRIu64 " bytes, mapped %zu; released %" PRIu64 " of idle %" PRIu64,
                   stats.system_bytes, watched_.pool->arena_mapped(), stats.released_bytes, stats.idle_bytes);
+  }
+  const PoolParams& params = watched_.pool->params();
+  if (watched_.claims.pools_as_go && params.arena_pages != 0 &&
+      stats.system_bytes > uint64_t{params.arena_pages} << kPageShift) {
+    return report(Invariant::kE5, "%" PRIu64 " bytes are mapped, of an arena of %u pages", stats.system_bytes,
+                  params.arena_pages);
   }
   const uint64_t held = stats.held_stacks;
   if (held != model.deferred.count) {
@@ -688,12 +700,23 @@ bool Checker::check_refused(uint32_t pages, int order, bool by_system) {
   const size_t align = watched_.claims.aligns_stacks && order != kNoOrder ? std::min(pages, 64u) : 1;
   const bool can_grow =
       !by_system && params.arena_pages != 0 && (mapped + align - 1) / align * align + pages <= params.arena_pages;
-  FittingSpan fitting(pages, order, align, arena_base_);
+  // Who has bits for pages maps what is missing of the last run; Go's heap a span that holds all of it.
+  const bool extends = watched_.claims.aligns_stacks && !by_system && params.arena_pages != 0;
+  FittingSpan fitting(pages, order, align, arena_base_, {mapped, extends ? params.arena_pages : mapped});
   if (!can_grow) watched_.pool->walk(fitting);
   if (!can_grow && fitting.base() == 0) return check_reserve_given_up(pages);
   return report(Invariant::kA6, "%u pages were refused: %zu are mapped, %u may be, and +0x%" PRIxPTR " %s", pages,
                 mapped, params.arena_pages, can_grow ? mapped << kPageShift : offset(fitting.base()),
                 can_grow ? "is the next" : "would have done");
+}
+
+bool Checker::check_mapped(size_t before, uint32_t pages) {
+  if (failed_ || overlap_ || !watched_.claims.pools_as_go) return !failed_;
+  const size_t most = std::max(watched_.pool->params().grow_chunk_bytes, size_t{pages} << kPageShift);
+  const size_t mapped = watched_.pool->arena_mapped();
+  if (mapped - before <= most) return true;
+  return report(Invariant::kE5, "%zu bytes were mapped for %u pages; a chunk, or they, are %zu", mapped - before, pages,
+                most);
 }
 
 // E1, E4 and E5 against the spans themselves.

@@ -73,6 +73,8 @@ class Checker final : private WalkVisitor {
   // `pages` pages were refused, for a stack of that order (kLargeOrder: a large one; kNoOrder: for the heap): there
   // were none (A6), and no more to be had unless the system refused them. Asks nothing where operations overlap.
   bool check_refused(uint32_t pages, int order, bool by_system);
+  // `before` bytes were mapped, then `pages` pages were wanted for the heap: so much is mapped for them at most (E5).
+  bool check_mapped(size_t before, uint32_t pages);
   // Cycle number `cycle` has begun as it was said (F3), and the caches, which held `cached_before`, are flushed or not
   // (B5).
   bool check_begun(CycleKind kind, uint32_t cycle, uint64_t cached_before);

@@ -19,10 +19,10 @@ namespace {
 // g0 lives on 8 KiB, g1 on 64 KiB; nothing runs.
 class CheckerTest : public testing::Test {
  protected:
-  void make(Lies lies, std::string_view policy = "serial") {
+  void make(Lies lies, std::string_view policy = "serial", const PoolParams& params = seed_preset()) {
     const PolicyRow& row = *find_policy(policy);
     pool_ = std::make_unique<LyingPool>(row.make(arena_), std::move(lies));
-    pool_->reset(seed_preset());
+    pool_->reset(params);
     for (uint32_t g = 0; g < kGoroutines; ++g) goroutines_[g].reset(g);
     collector_ = std::make_unique<Collector>(*pool_, goroutines_);
     model_.reset();
@@ -444,6 +444,52 @@ TEST_F(CheckerTest, A6MemoryThatIsRefusedBySystemAndIsThere) {
   make({});
   EXPECT_TRUE(checker_.check_refused(200, kLargeOrder, true)) << "only 128 are mapped";
   EXPECT_EQ((checker_.check_refused(1, kNoOrder, true), reported()), "A6") << "a page of what is mapped is idle";
+}
+
+// Of 96 pages the last 16 are idle: with 32 that are not mapped yet that is a run of 48.
+TEST_F(CheckerTest, A6TheLastRunIsIdleAndTheArenaGoesOn) {
+  for (const std::string_view policy : {"serial", "bitmap"}) {
+    PoolParams params = seed_preset();
+    params.arena_pages = 128;
+    params.grow_chunk_bytes = kPageBytes;
+    make({}, policy, params);
+    pool_->reset(params);
+    ASSERT_NE(pool_->allocate_heap(80, false), 0u);
+    const uintptr_t last = pool_->allocate_heap(16, false);
+    pool_->free_heap(last);
+    checker_.reset({pool_.get(), collector_.get(), goroutines_, &model_, find_policy(policy)->claims});
+    EXPECT_TRUE(checker_.check_refused(49, kNoOrder, false));
+    EXPECT_TRUE(checker_.check_refused(48, kNoOrder, true)) << "the system refuses to map the rest";
+    const bool serves = policy == "bitmap";  // Go's heap maps a span for it, and 32 pages are left
+    EXPECT_EQ((checker_.check_refused(48, kNoOrder, false), reported()), serves ? "A6" : "none");
+  }
+}
+
+TEST_F(CheckerTest, E5MoreIsMappedThanTheArenaMayHave) {
+  uint64_t more = (size_t{1} << 20) - 1;  // of 2 MiB 1 is mapped
+  PoolParams params = seed_preset();
+  params.arena_pages = 256;
+  make({.stats =
+            [&more](PoolStats stats) {
+              stats.system_bytes += more;
+              stats.idle_bytes += more;
+              return stats;
+            },
+        .mapped = [&more](size_t mapped) { return mapped + more; }},
+       "serial", params);
+  EXPECT_TRUE(checker_.check_step(false)) << checker_.violation().message.data();
+  more += 2;
+  EXPECT_EQ((checker_.check_step(false), reported()), "E5");
+}
+
+TEST_F(CheckerTest, E5MoreIsMappedThanIsWanted) {
+  make({});
+  const size_t chunk = pool_->params().grow_chunk_bytes;
+  const size_t mapped = pool_->arena_mapped();
+  ASSERT_GT(mapped, chunk / 2);
+  EXPECT_TRUE(checker_.check_mapped(mapped - chunk / 2, 1)) << "less than a chunk";
+  EXPECT_TRUE(checker_.check_mapped(0, static_cast<uint32_t>(mapped >> kPageShift))) << "what was asked for";
+  EXPECT_EQ((checker_.check_mapped(mapped - chunk - kPageBytes, 1), reported()), "E5");
 }
 
 TEST_F(CheckerTest, C8WhatADrainMayDoUnderOneHold) {

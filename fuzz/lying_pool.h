@@ -15,6 +15,7 @@ struct Lies {
   std::function<SpanView(SpanView)> span = nullptr;
   std::function<SlotView(SlotView)> slot = nullptr;
   std::function<PoolStats(PoolStats)> stats = nullptr;
+  std::function<size_t(size_t)> mapped = nullptr;
   bool keeps_stacks = false;  // frees nothing
   bool remembers = false;     // something that a walk does not show
 };
@@ -58,7 +59,9 @@ class LyingPool final : public AnyPool {
   }
   const PoolParams& params() const override { return honest_->params(); }
   uintptr_t arena_base() const override { return honest_->arena_base(); }
-  size_t arena_mapped() const override { return honest_->arena_mapped(); }
+  size_t arena_mapped() const override {
+    return lies_.mapped ? lies_.mapped(honest_->arena_mapped()) : honest_->arena_mapped();
+  }
 
  private:
   class LyingVisitor final : public WalkVisitor {

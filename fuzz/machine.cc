@@ -852,7 +852,9 @@ const char* Machine::do_heap_alloc(Operation operation) {
   const uint32_t pages = operation.arg(1) + 1;
   const bool zeroed = operation.arg(2) != 0;
   call(Op::kHeapAlloc, "heap[%u] = pool.allocate_heap(%u, %s);", slot, pages, name_of(zeroed));
+  const size_t mapped = pool_->arena_mapped();
   const uintptr_t base = pool_->allocate_heap(pages, zeroed);
+  checker_.check_mapped(mapped, pages);
   if (base == 0) {
     starve();
     checker_.check_refused(pages, kNoOrder, refused_);

@@ -118,6 +118,23 @@ TEST_F(PageHeapTest, TakesTheSmallestSpanThatFits) {
   expect_healthy();
 }
 
+// What lies beyond the pages that an arena poisons at once is poisoned when it is mapped, and only then.
+TEST(PageHeapPoison, OfALargeArenaEachPageIsPoisonedOnce) {
+  if (!asan_enabled) return;  // nothing is poisoned
+  Arena arena(size_t{256} << 20);
+  const uint32_t at_once = arena.poison_at_once();
+  ASSERT_LT(at_once, arena.pages() / 2);
+  PageHeap heap(arena);
+  heap.reset(0, kPageBytes);
+  const uintptr_t used = heap.base_of(*heap.allocate(at_once + 16, kHeapUse));
+  EXPECT_FALSE(asan_is_poisoned(arena.base() + heap.mapped_bytes())) << "that is not mapped yet";
+  const uintptr_t stack = heap.base_of(*heap.allocate(4, kStackUse));
+  EXPECT_EQ(asan_first_poisoned(used, (at_once + 16) * kPageBytes), 0u);
+  EXPECT_TRUE(asan_is_poisoned(stack));
+  EXPECT_TRUE(asan_is_poisoned(stack + 4 * kPageBytes - 1));
+  EXPECT_FALSE(asan_is_poisoned(arena.base() + heap.mapped_bytes()));
+}
+
 TEST_F(PageHeapTest, AmongEqualShortSpansTakesTheLastFreed) {
   Span* spans[5];
   for (Span*& span : spans) span = heap_.allocate(3, kHeapUse);

@@ -16,6 +16,7 @@ constexpr uint64_t kAll = ~uint64_t{0};
 constexpr uint32_t kWordPages = kWordBits;
 constexpr int kPagesBits = 24;  // of meta_
 constexpr int kOrderBits = 8;
+constexpr uint32_t kFirstPages = 128;  // of an arena, where each reset has something to clear
 
 constexpr uint64_t bytes_of(uint64_t pages) {
   return pages << kPageShift;
@@ -95,7 +96,7 @@ void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   if (start_.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());
   for (const SummedBits* bits : {&idle_, &start_}) bits->reset(pages);
   for (const Bits* bits : {&stack_, &used_, &zero_, &released_, &touched_}) bits->reset(pages);
-  if (pages != 0) std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));
+  std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));
   hints_ = {};
   generation_ = 0;
   mapped_pages_.store(0, std::memory_order_relaxed);
@@ -185,7 +186,8 @@ bool BitmapHeap::grow(uint32_t pages, bool aligned) {
   const uint32_t idle = end == 0 || !idle_.test(end - 1) ? end : idle_run(end - 1).first;
   const uint64_t wanted = (uint64_t{idle} + align - 1) / align * align + pages;
   if (wanted > page_limit_ || !system_maps()) return false;
-  const uint32_t more = std::min(page_limit_ - end, std::max(static_cast<uint32_t>(wanted) - end, grow_pages_));
+  const uint32_t lacking = static_cast<uint32_t>(wanted) - end;
+  const uint32_t more = std::min(page_limit_ - end, std::max(lacking, grow_pages_));
   for_words(end, more, [&](size_t word, uint64_t mask) { idle_.put(word, mask); });
   mapped_pages_.store(end + more, std::memory_order_relaxed);
   if (end + more > poisoned_pages_) {
@@ -304,13 +306,12 @@ void BitmapHeap::free_words(std::span<const PageMask> masks) {
   accounts_.stack_spans_released += spans;
 }
 
-// The idle run that a page is in.
+// The idle run that a page is in. No page behind the last mapped one is idle.
 BitmapHeap::Run BitmapHeap::idle_run(uint32_t page) const {
   Run run{page, page + 1};
-  while (run.end < mapped() && idle_.test(run.end)) {
+  while (idle_.test(run.end)) {
     const uint32_t shift = run.end % kWordPages;
-    run.end +=
-        std::min(static_cast<uint32_t>(std::countr_one(idle_.load(run.end / kWordPages) >> shift)), mapped() - run.end);
+    run.end += static_cast<uint32_t>(std::countr_one(idle_.load(run.end / kWordPages) >> shift));
   }
   while (run.first > 0 && idle_.test(run.first - 1)) {
     const uint32_t shift = kWordPages - 1 - (run.first - 1) % kWordPages;
@@ -370,7 +371,6 @@ Location BitmapHeap::locate(uintptr_t address) const {
   const uint64_t bit = Bits::mask(page);
   const bool stack = (stack_.word(page / kWordBits).load(std::memory_order_acquire) & bit) != 0;
   if (!stack && (used_.word(page / kWordBits).load(std::memory_order_acquire) & bit) == 0) {
-    // not reached by programs: nobody asks about what was never mapped
     return {page < mapped() ? SpanState::kFree : SpanState::kUnmapped, 0, 0, 0};
   }
   const size_t first = start_.last_before(page);
@@ -397,6 +397,7 @@ void BitmapHeap::walk(WalkVisitor& visitor) const {
     page = end;
   }
   walk_summaries(visitor);
+  walk_unmapped(visitor);
   // not reached by programs: explore alone asks
   if (visitor.wants_hidden()) tell_hidden(visitor);
 }
@@ -409,6 +410,8 @@ uint32_t BitmapHeap::walk_idle(uint32_t page, WalkVisitor& visitor) const {
   uint32_t released = 0;
   for_words(run.first, run.end - run.first, [&](size_t word, uint64_t mask) {
     wrong |= (stack_.load(word) | used_.load(word) | start_.load(word)) & mask;
+    // What was issued and is not cleared says so (A9).
+    if (!planted(Defect::kNeedsZeroLost)) wrong |= touched_.load(word) & ~zero_.load(word) & mask;
     zero |= zero_.load(word) & mask;
     released += static_cast<uint32_t>(std::popcount(released_.load(word) & mask));
   });
@@ -431,7 +434,9 @@ uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor) const {
   const Meta meta = meta_of(page);
   const bool stack = stack_.test(page);
   // not reached by programs: only a damaged pool is so
-  if (!start_.test(page) || meta.pages == 0 || meta.pages > mapped() - page) return page;
+  if (!start_.test(page) || meta.pages == 0 || meta.pages > mapped() - page || meta.generation > generation_) {
+    return page;
+  }
   uint64_t wrong = 0;
   uint64_t zero = 0;
   uint32_t starts = 0;
@@ -476,6 +481,35 @@ void BitmapHeap::walk_summaries(WalkVisitor& visitor) const {
     // not reached by programs: only a damaged pool is so
     if (wrong) visitor.fault(WalkFault::kListMember, arena_.address_of(static_cast<uint32_t>(word * kWordBits)));
   }
+}
+
+// Of a page behind the last mapped one no table says anything. While nothing is mapped, nothing is left of what was
+// before the last reset, in the first pages: more would take a walk too long.
+void BitmapHeap::walk_unmapped(WalkVisitor& visitor) const {
+  const uint32_t end = mapped();
+  const size_t first = end / kWordBits;
+  const size_t words = end != 0 ? 1 : std::min<size_t>(arena_.pages() / kWordBits, kFirstPages / kWordBits) + 1;
+  uint64_t left = 0;
+  for (size_t word = first; word < first + words; ++word) {
+    uint64_t bits = idle_.load(word) | start_.load(word);
+    for (const Bits* table : {&stack_, &used_, &zero_, &released_, &touched_}) bits |= table->load(word);
+    left |= word == first ? bits >> (end % kWordBits) : bits;
+  }
+  if (end == 0) left |= walk_leftovers();
+  // not reached by programs: only a damaged pool is so
+  const bool located = end < arena_.pages() && locate(arena_.address_of(end)).state != SpanState::kUnmapped;
+  // not reached by programs: only a damaged pool is so
+  if (left != 0 || located) visitor.fault(WalkFault::kTiling, arena_.address_of(end));
+}
+
+// Nothing is mapped: what a reset would have cleared and the bits don't show; 0 if it did.
+uint64_t BitmapHeap::walk_leftovers() const {
+  uint64_t left = generation_;
+  for (const size_t hint : hints_) left |= hint;
+  for (uint32_t page = 0; page < std::min(arena_.pages(), kFirstPages); ++page) {
+    left |= meta_[page].load(std::memory_order_relaxed);
+  }
+  return left;
 }
 
 // What pages carry into their next life.

@@ -106,6 +106,8 @@ class BitmapHeap {
   uint32_t walk_idle(uint32_t page, WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   uint32_t walk_span(uint32_t page, WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   void walk_summaries(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
+  void walk_unmapped(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
+  uint64_t walk_leftovers() const SD_REQUIRES(mutex_);
   void tell_hidden(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   size_t mapped_words() const { return (size_t{mapped()} + kWordBits - 1) / kWordBits; }
 

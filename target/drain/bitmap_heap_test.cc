@@ -213,6 +213,33 @@ TEST_F(BitmapHeapTest, OnlyWhatWasIssuedCanBeFreed) {
   EXPECT_DEATH(heap_.free_words(more), "only Stack pages");
 }
 
+// The run that goes on is looked for from a page that is the second of its word.
+TEST_F(BitmapHeapTest, MapsWhatIsMissingOfARunOfTwoPages) {
+  heap_.reset(0, kPageBytes);
+  EXPECT_EQ(heap_.allocate(64, kHeapUse), 0u);
+  EXPECT_EQ(heap_.allocate(2, kHeapUse), 64u);
+  heap_.free(64);
+  EXPECT_EQ(heap_.allocate(4, kSmallStack), 64u);
+  EXPECT_EQ(heap_.mapped(), 68u);
+}
+
+// What lies beyond the pages that an arena poisons at once is poisoned when it is mapped, and only then.
+TEST(BitmapHeapPoison, OfALargeArenaEachPageIsPoisonedOnce) {
+  if (!asan_enabled) return;  // nothing is poisoned
+  Arena arena(size_t{256} << 20);
+  const uint32_t at_once = arena.poison_at_once();
+  ASSERT_LT(at_once, arena.pages() / 2);
+  BitmapHeap heap(arena);
+  heap.reset(0, kPageBytes);
+  const uint32_t used = heap.allocate(at_once + 16, kHeapUse);
+  EXPECT_FALSE(asan_is_poisoned(arena.address_of(heap.mapped()))) << "that is not mapped yet";
+  const uint32_t stack = heap.allocate(16, large_stack(16));
+  EXPECT_EQ(asan_first_poisoned(arena.address_of(used), (at_once + 16) * kPageBytes), 0u);
+  EXPECT_TRUE(asan_is_poisoned(arena.address_of(stack)));
+  EXPECT_TRUE(asan_is_poisoned(arena.address_of(stack + 16) - 1));
+  EXPECT_FALSE(asan_is_poisoned(arena.address_of(heap.mapped())));
+}
+
 TEST(BitmapHeapLocate, FindsTheStartOfTheLargestStack) {
   constexpr uint32_t kGigabyte = 1u << 17;  // pages
   Arena arena(size_t{3} << 30);
