@@ -398,8 +398,8 @@ void BitmapHeap::walk(WalkVisitor& visitor) const {
   }
   walk_summaries(visitor);
   walk_unmapped(visitor);
-  // not reached by programs: explore alone asks
-  if (visitor.wants_hidden()) tell_hidden(visitor);
+  // not reached by programs: explore alone asks in the middle of a run
+  if (visitor.wants_hidden() && mapped() != 0) tell_hidden(visitor);
 }
 
 // The end of the Free span that begins at a page; the page itself if it is none.
@@ -513,7 +513,7 @@ uint64_t BitmapHeap::walk_leftovers() const {
 }
 
 // What pages carry into their next life.
-// not reached by programs: explore alone asks
+// not reached by programs: explore alone asks in the middle of a run
 void BitmapHeap::tell_hidden(WalkVisitor& visitor) const {
   for (size_t word = 0; word < mapped_words(); ++word) {
     visitor.hidden(zero_.load(word));
