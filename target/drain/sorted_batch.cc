@@ -160,7 +160,7 @@ class SortedBatchPool : public DeferringPool {
       }
       return true;
     });
-    if (!drain_pending()) walk_regions(visitor);
+    walk_regions(visitor);
   }
 
  private:
@@ -185,8 +185,8 @@ class SortedBatchPool : public DeferringPool {
   // That the arena has as many regions as it can have, that each of those in use has notes, and that no chunk is left
   // with room in it but the one that each thread has, each time that it begins to write them.
   void walk_regions(WalkVisitor& visitor) const {
-    // not reached by programs: schedules have threads that share one, and stores that are seen late
-    if (threads_are_watched()) return;
+    // not reached by programs: nobody walks in the pause, where regions are given back one by one
+    if (threads_are_watched() || drain_pending()) return;
     const size_t units = size_t{heap_.arena().pages()} * kUnitsPerPage;
     const size_t region = size_t{1} << region_shift_;
     const bool is_least = region == params().least_share_bytes / kMinStackBytes;
@@ -198,7 +198,7 @@ class SortedBatchPool : public DeferringPool {
       const auto used = static_cast<uint32_t>(std::countr_zero(regions));
       const uint32_t count = taken_[used].load(std::memory_order_relaxed);
       uint32_t open = 0;
-      for (uint32_t i = 0; i < count; ++i) open += chunk_of(used, i).count < Chunk::kNotes ? 1 : 0;
+      for (uint32_t i = 0; i < count; ++i) open += static_cast<uint32_t>(chunk_of(used, i).count < Chunk::kNotes);
       // not reached by programs: only a damaged pool is so
       if (count == 0 || open > writers_for_walk_.load(std::memory_order_relaxed)) {
         visitor.fault(WalkFault::kDeferred, address_of(used << region_shift_));
