@@ -268,6 +268,10 @@ bool Checker::check_goroutine(uint32_t g, Frames frames) {
     return report(Invariant::kD7, "g%u's stack is +0x%" PRIxPTR " (%zu bytes), the program says +0x%" PRIxPTR " (%zu)",
                   g, offset(stack.lo), stack.bytes(), offset(expected.stack.lo), expected.stack.bytes());
   }
+  if (goroutine.shrunk_cycle() != expected.shrunk_cycle) {
+    return report(Invariant::kD9, "g%u was last halved in cycle %u of this life, and says in cycle %u", g,
+                  expected.shrunk_cycle, goroutine.shrunk_cycle());
+  }
   if (!stack) return check_roots(expected, goroutine);
   const Location at = watched_.pool->locate(stack.lo);
   const uintptr_t aligned_to = watched_.claims.tells_places ? stack.bytes() : 1;

@@ -144,6 +144,7 @@ TEST_F(CheckerTest, D8ADeferredStackThatChanged) {
   ASSERT_EQ(goroutines_[1].shrink(*pool_, 1), ShrinkResult::kShrunk);
   model_.deferred.add({old, span, 1, 1, kFrameUnit});
   model_.goroutines[1].stack = goroutines_[1].stack();
+  model_.goroutines[1].shrunk_cycle = 1;
   model_.live_bytes -= old.bytes() / 2;
   ++model_.allocations;
   EXPECT_EQ(walked(), "none") << checker_.violation().message.data();
@@ -153,13 +154,22 @@ TEST_F(CheckerTest, D8ADeferredStackThatChanged) {
   EXPECT_EQ(walked(), "D8");
 }
 
+TEST_F(CheckerTest, D9AnEarlierLifesHalving) {
+  make({});
+  EXPECT_TRUE(checker_.check_goroutine(1));
+  model_.goroutines[1].shrunk_cycle = 1;
+  EXPECT_FALSE(checker_.check_goroutine(1));
+  EXPECT_EQ(reported(), "D9");
+}
+
 // g1's stack of 64 KiB is retired by a shrink, under the policy that frees in mark; as the machine tells the model.
 class GraceCheckerTest : public CheckerTest {
  protected:
-  void shrink(bool marker_reads) {
+  void shrink(bool marker_reads, bool marker_works = false) {
     make({}, "quiescent");
     collector_->begin({2, false});
     if (marker_reads) model_.note_marker(0, true);
+    if (marker_works) model_.note_job(0, true);
     const Stack old = goroutines_[1].stack();
     const ModelRetired retired{
         .stack = old, .span = pool_->locate(old.lo), .goroutine = 1, .life = 1, .at = model_.moment};
@@ -167,6 +177,7 @@ class GraceCheckerTest : public CheckerTest {
     model_.deferred.add(retired);
     model_.shrunk.add(retired);
     model_.goroutines[1].stack = goroutines_[1].stack();
+    model_.goroutines[1].shrunk_cycle = 1;
     model_.live_bytes -= old.bytes() / 2;
     ++model_.allocations;
   }
@@ -178,6 +189,17 @@ TEST_F(GraceCheckerTest, A2FreedBeforeItsGrace) {
   EXPECT_EQ(pool_->reclaim(), 1u) << "the pool was not told that marker 0 reads";
   EXPECT_FALSE(checker_.settle_graces(model_, true));
   EXPECT_EQ(reported(), "A2");
+}
+
+// As a marker that is in a root job, and LOADed nothing that it keeps.
+TEST_F(GraceCheckerTest, A2FreedWhileAMarkerIsInAJobFromBefore) {
+  for (const bool before : {true, false}) {
+    shrink(false, before);
+    model_.note_job(1, true);
+    EXPECT_EQ(pool_->reclaim(), 1u);
+    EXPECT_EQ(checker_.settle_graces(model_, false), !before);
+    EXPECT_EQ(reported(), before ? "A2" : "none");
+  }
 }
 
 TEST_F(GraceCheckerTest, A2ItsSpanLeftStackBeforeItsGrace) {

@@ -231,6 +231,7 @@ void Machine::at(Yield point) {
   }
   if (point == Yield::kCacheRelease) checker_.note_cache_release();
   if (point == Yield::kRetire) retired_ = {++retires_, model_.moment};
+  if (point == Yield::kHandOff && !nested_) model_.no_job_runs();  // who frees what is out of its grace is through
   if (host_.drains && point == Yield::kHandOff) checker_.check_not_over(freed_inside_);
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
@@ -1026,7 +1027,9 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   claim_ = {0, owner.status};
   retired_ = {++retires_, model_.moment};
   call(Op::kShrink, "collector.run_goroutine_job(%u, %u);", marker, g);
+  model_.note_job(marker, true);
   const JobResult job = collector_.run_goroutine_job(static_cast<int>(marker), g);
+  model_.note_job(marker, false);
   job_over_ = true;
   if (!job.ran || job.goroutine != g) checker_.report(Invariant::kF4, "the root job of g%u did not run", g);
   owner.in_move = was_in_move;
@@ -1180,7 +1183,9 @@ JobResult Machine::run_fixed_job(uint32_t marker) {
     }
   }
   call(Op::kGcMark, "collector.run_next_job(%u);", marker);
+  model_.note_job(marker, true);
   const JobResult result = collector_.run_next_job(static_cast<int>(marker));
+  model_.note_job(marker, false);
   job_over_ = true;
   if (!result.ran) checker_.report(Invariant::kF4, "root job %u is left and did not run", job);
   if (result.flushed != (flushes && !collector_.kind().concurrent)) {
@@ -1311,14 +1316,20 @@ const char* Machine::do_look() {
 const char* Machine::do_help(uint32_t marker) {
   if (!nested_ || !host_.pauses) return "nobody drains in a pause";
   if (marker == 0 || static_cast<int>(marker) >= collector_.kind().markers) return "no marker of that number waits";
+  const uint64_t before = pool_->stats().held_stacks;
   call(Op::kHelp, "collector.help();");
   const size_t freed = collector_.help();
-  if (freed == 0) return "nothing is left to take";
-  note("m%u freed %zu", marker, freed);
   const uint64_t held = pool_->stats().held_stacks;
+  if (freed == 0 && held == before) return "nothing is left to take";
+  note("m%u freed %zu", marker, freed);
   if (held != 0 && !pool_->drain_pending()) {
     checker_.report(Invariant::kF7, "the pause's drain counts as over while %" PRIu64 " stacks are in somebody's hands",
                     held);
+  }
+  if (policy_->claims.defers_shrunk && freed != before - held) {
+    checker_.report(Invariant::kC3,
+                    "m%u says it freed %zu stacks of the pause's drain, but %" PRIu64 " were, and %" PRIu64 " are left",
+                    marker, freed, before, held);
   }
   return nullptr;
 }

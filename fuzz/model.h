@@ -83,6 +83,7 @@ struct Model {
   // last one who began.
   uint64_t moment = 1;
   std::array<uint64_t, kMachineMarkers> marker_since{};
+  std::array<uint64_t, kMachineMarkers> job_since{};  // since when it is in a root job; 0: it is between two
   std::array<uint64_t, kMachineProcs> buffer_since{};
   std::array<size_t, kMachineProcs> buffered{};  // pointers, when it was looked at last
   uint64_t pointers = 0;                         // that markers have had to judge so far, each once a cycle and root
@@ -117,7 +118,10 @@ struct Model {
   // Readers that read since `moment` or longer; they may hold a pointer into what was retired then.
   size_t readers_since(uint64_t then) const {
     size_t readers = 0;
-    for (const uint64_t since : marker_since) readers += since != 0 && since <= then ? 1 : 0;
+    for (size_t marker = 0; marker < marker_since.size(); ++marker) {
+      const auto reads = [then](uint64_t since) { return since != 0 && since <= then; };
+      readers += reads(marker_since[marker]) || reads(job_since[marker]) ? 1 : 0;
+    }
     for (const uint64_t since : buffer_since) readers += since != 0 && since <= then ? 1 : 0;
     return readers;
   }
@@ -127,6 +131,8 @@ struct Model {
     if (holds == (since != 0)) return;
     since = holds ? ++moment : 0;
   }
+  void note_job(uint32_t marker, bool begins) { job_since[marker] = begins ? ++moment : 0; }
+  void no_job_runs() { job_since = {}; }
   // A full buffer is judged, and then it takes the next pointer.
   void note_buffer(Proc proc, size_t count) {
     const auto p = static_cast<size_t>(proc);
@@ -155,6 +161,7 @@ struct Model {
     deferred_bytes = 0;
     moment = 1;
     marker_since = {};
+    job_since = {};
     buffer_since = {};
     buffered = {};
     pointers = objects = 0;

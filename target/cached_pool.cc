@@ -276,6 +276,7 @@ void CachedPool::flush_cache(Proc proc) {
 }
 
 void CachedPool::begin_cycle(CycleKind kind) {
+  STACKDRAIN_CHECK(threads_are_watched() || !marking(), "a cycle begins when the mark of the one before has ended");
   cycle_ = kind;
   marking_.store(true, std::memory_order_release);
 }

@@ -63,6 +63,10 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     walk_map(span, visitor);
     page += span.page_count();
   }
+  // not reached by programs: only a damaged pool is so
+  if (page < arena_.pages() && arena_.dirty()[page] != 0) {
+    visitor.fault(WalkFault::kPageMap, arena_.address_of(page));  // written to, and never mapped
+  }
   walk_free_lists(visitor, free_spans);
   walk_spare(visitor, spans);
   // not reached by programs: explore alone asks in the middle of a run

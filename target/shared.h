@@ -64,6 +64,10 @@ inline bool access_watched() {
   if (!accesses_watched.load(std::memory_order_relaxed)) return false;
   return access_hook != nullptr;
 }
+// Does somebody run threads on terms of its own? They may share a thread, and their stores be seen late, by a walk too.
+inline bool threads_are_watched() {
+  return accesses_watched.load(std::memory_order_relaxed);
+}
 // Installs this thread's hook (nullptr: none any more). Only one thread at a time has one.
 inline void watch_accesses(AccessHook* hook) {
   access_hook = hook;
@@ -188,6 +192,9 @@ class Atomic {
   std::atomic<T> value_{};
 };
 #else
+constexpr bool threads_are_watched() {
+  return false;
+}
 template <class T>
 constexpr void shared_read(const T&) {}
 template <class T>

@@ -102,7 +102,7 @@ class AfterRestartPool : public QueueingPool {
   }
 
  private:
-  // not reached by programs: the planted defect Q5 alone
+  // not reached by programs: planted defects alone
   void free_queue_early() SD_EXCLUDES(queue_mutex_) {
     StackQueue early;
     {

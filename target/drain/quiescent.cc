@@ -39,6 +39,7 @@
 #include "target/drain/policy_list.h"
 #include "target/drain/queueing.h"
 #include "target/grace.h"
+#include "target/shared.h"
 
 namespace stackdrain {
 namespace {
@@ -132,6 +133,12 @@ class QuiescentPool : public QueueingPool {
     ReferencePool::walk(visitor);
     MutexLock lock(queue_mutex_);
     for (const StackQueue* queue : {&queue_, &waiting_, &drain_}) queue->walk(visitor, heap_);
+    // Nothing waits for readers but in a mark, and then somebody looks.
+    const bool waits = !queue_.empty() || !waiting_.empty();
+    const bool looks = worth_looking_.load(std::memory_order_relaxed);
+    // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
+    if (!threads_are_watched() && (marking() ? waits && !looks : waits || looks))
+      visitor.fault(WalkFault::kDeferred, arena_base());
     // not reached by programs: explore alone asks
     if (!visitor.wants_hidden()) return;
     // not reached by programs: explore alone asks
@@ -166,7 +173,7 @@ class QuiescentPool : public QueueingPool {
   }
 
   // Only the planted defect Q5: nobody's grace is waited for.
-  // not reached by programs: the planted defect Q5 alone
+  // not reached by programs: planted defects alone
   StackQueue take_all() SD_EXCLUDES(queue_mutex_) {
     MutexLock lock(queue_mutex_);
     StackQueue all;

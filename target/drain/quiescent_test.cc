@@ -88,12 +88,39 @@ TEST_F(QuiescentTest, WhatIsLeftIsHandedOverAndDrainedAfterTheRestart) {
 }
 
 TEST_F(QuiescentTest, WhoWasReadingAtTheEndOfACycleIsNotWaitedForInTheNext) {
-  pool_->reading(marker_reader(1));
+  for (int marker = 0; marker < kMaxMarkers; ++marker) pool_->reading(marker_reader(marker));
   pool_->end_mark();
   pool_->restarted();
   pool_->begin_cycle({1, false});
   retired();
   EXPECT_EQ(pool_->reclaim(), 1u);
+}
+
+TEST_F(QuiescentTest, WhoWasReadingBeforeAResetIsNotWaitedFor) {
+  pool_->reading(buffer_reader(3));
+  pool_->reset(go119_preset());
+  pool_->begin_cycle({1, true});
+  retired();
+  EXPECT_EQ(pool_->reclaim(), 1u);
+}
+
+// 64 stacks of an order are freed under one hold of its lock; taking them off the queue is one more.
+TEST_F(QuiescentTest, AStepTakesFewLocks) {
+  constexpr size_t kStacks = 200;
+  const size_t at_once = pool_->params().drain_batch;
+  pool_->reading(marker_reader(0));
+  for (size_t i = 0; i < kStacks; ++i) {
+    pool_->retire(kNoProc, pool_->allocate(kNoProc, kMinStackBytes), RetireWhy::kShrunk);
+  }
+  pool_->end_mark();
+  pool_->restarted();
+  const auto locks_of_orders = [this] {
+    const PoolStats stats = pool_->stats();
+    return stats.locks_taken - stats.spans_released;  // each span that becomes empty takes the page heap's
+  };
+  const uint64_t before = locks_of_orders();
+  EXPECT_EQ(pool_->drain_step(kStacks), kStacks);
+  EXPECT_EQ(locks_of_orders() - before, 1 + (kStacks + at_once - 1) / at_once);
 }
 
 // Readers that come and go beside markers that retire and reclaim: each writes into what it holds, which nobody else

@@ -32,6 +32,7 @@
 #include "target/drain/deferring.h"
 #include "target/drain/policy_list.h"
 #include "target/drain/units.h"
+#include "target/shared.h"
 #include "target/yield.h"
 
 namespace stackdrain {
@@ -55,7 +56,7 @@ struct OpenChunks {
   std::array<Chunk*, kRegions> of{};
 };
 thread_local constinit OpenChunks open_chunks;
-std::atomic<uint64_t> batches{0};  // how many there have been in this process
+std::atomic<uint64_t> batches{1};  // the number of the next one in this process; 0 is nobody's
 
 // Some of a span's stacks.
 struct Visit {
@@ -70,9 +71,7 @@ class SortedBatchPool : public DeferringPool {
       : DeferringPool(arena),
         region_shift_(shift_for(arena, PoolParams{}.least_share_bytes)),
         chunks_((size_t{kRegions} << region_shift_) + kRegions),
-        marks_((size_t{kRegions} << region_shift_) / kWordBits) {
-    begin_batch();
-  }
+        marks_((size_t{kRegions} << region_shift_) / kWordBits) {}
 
   void reset(const PoolParams& params) {
     DeferringPool::reset(params);
@@ -161,6 +160,7 @@ class SortedBatchPool : public DeferringPool {
       }
       return true;
     });
+    walk_regions(visitor);
   }
 
  private:
@@ -182,6 +182,30 @@ class SortedBatchPool : public DeferringPool {
     return chunks_[(size_t{region} << region_shift_) + region + index];
   }
 
+  // That the arena has as many regions as it can have, that each of those in use has notes, and that no chunk is left
+  // with room in it but the one that each thread has, each time that it begins to write them.
+  void walk_regions(WalkVisitor& visitor) const {
+    // not reached by programs: nobody walks in the pause, where regions are given back one by one
+    if (threads_are_watched() || drain_pending()) return;
+    const size_t units = size_t{heap_.arena().pages()} * kUnitsPerPage;
+    const size_t region = size_t{1} << region_shift_;
+    const bool is_least = region == params().least_share_bytes / kMinStackBytes;
+    // not reached by programs: only a damaged pool is so
+    if (region * kRegions < units || (!is_least && region / 2 * kRegions >= units)) {
+      visitor.fault(WalkFault::kDeferred, arena_base());
+    }
+    for (uint64_t regions = used_.load(std::memory_order_relaxed); regions != 0; regions &= regions - 1) {
+      const auto used = static_cast<uint32_t>(std::countr_zero(regions));
+      const uint32_t count = taken_[used].load(std::memory_order_relaxed);
+      uint32_t open = 0;
+      for (uint32_t i = 0; i < count; ++i) open += static_cast<uint32_t>(chunk_of(used, i).count < Chunk::kNotes);
+      // not reached by programs: only a damaged pool is so
+      if (count == 0 || open > writers_for_walk_.load(std::memory_order_relaxed)) {
+        visitor.fault(WalkFault::kDeferred, address_of(used << region_shift_));
+      }
+    }
+  }
+
   // All chunks with notes in them, until `each` says false. World stopped.
   template <class Each>
   void for_each_chunk(Each each) const {
@@ -194,8 +218,13 @@ class SortedBatchPool : public DeferringPool {
     }
   }
 
+  static uint64_t next_batch() { return batches.fetch_add(1, std::memory_order_relaxed); }
+
   // What is retired from here on goes into new chunks. World stopped.
-  void begin_batch() { batch_ = batches.fetch_add(1, std::memory_order_relaxed) + 1; }
+  void begin_batch() {
+    batch_ = next_batch();
+    writers_for_walk_.store(0, std::memory_order_relaxed);
+  }
 
   // The chunk for this thread's next note about that unit; it has room for one.
   Chunk& chunk_for(uint32_t unit) {
@@ -210,7 +239,7 @@ class SortedBatchPool : public DeferringPool {
 
   // Out of line, so that the ordinary retire needs no stack frame.
   [[gnu::noinline]] Chunk& take_chunk(uint32_t region) {
-    if (open_chunks.batch != batch_) open_chunks = {.batch = batch_, .of = {}};
+    if (open_chunks.batch != batch_) join_batch();
     const uint32_t index = taken_[region].fetch_add(1, std::memory_order_relaxed);
     if (index == 0) used_.fetch_or(uint64_t{1} << region, std::memory_order_relaxed);
     Chunk& chunk = chunk_of(region, index);
@@ -221,6 +250,12 @@ class SortedBatchPool : public DeferringPool {
     chunk.count = chunk.units = 0;
     open_chunks.of[region] = &chunk;
     return chunk;
+  }
+
+  // This thread has chunks of another batch, or none.
+  void join_batch() {
+    open_chunks = {.batch = batch_, .of = {}};
+    writers_for_walk_.fetch_add(1, std::memory_order_relaxed);
   }
 
   // The leader's part: opens the shares, takes its own, and waits for the others'.
@@ -286,7 +321,7 @@ class SortedBatchPool : public DeferringPool {
     return stacks;
   }
 
-  // not reached by programs: the planted defect Q3 alone asks
+  // not reached by programs: planted defects alone
   Stack stack_at(uint32_t unit) const {
     const uintptr_t lo = address_of(unit);
     const Span* span = heap_.span_of(lo);
@@ -385,8 +420,9 @@ class SortedBatchPool : public DeferringPool {
   Atomic<uint64_t> unclaimed_{0};                   // bit n: region n is a share that nobody has taken
   Atomic<uint32_t> left_{0};                        // shares that are not done
   std::array<Visit, kRegions> edges_;               // of each region: the span that begins before it
-  uint64_t batch_ = 0;                              // whose chunks are written; changes with the world stopped
+  uint64_t batch_ = next_batch();                   // whose chunks are written; changes with the world stopped
   bool late_ = false;                               // only the planted defect Q12
+  std::atomic<uint32_t> writers_for_walk_{0};       // how often a thread has begun to write chunks of this batch
 };
 static_assert(StackPool<SortedBatchPool>);
 

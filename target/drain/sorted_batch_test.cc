@@ -161,6 +161,45 @@ TEST_F(SortedBatchTest, AThreadServesTwoPools) {
   }
 }
 
+// ... and takes a chunk for each note, which is as many chunks as a region can have.
+TEST_F(SortedBatchTest, EachNoteMayHaveAChunkOfItsOwn) {
+  Arena arena(size_t{64} << 20);
+  const std::unique_ptr<AnyPool> other = find_policy("sorted-batch")->make(arena);
+  AnyPool* const pools[] = {pool_.get(), other.get()};
+  std::vector<Stack> stacks[2];
+  for (size_t i = 0; i < 2; ++i) {
+    while (const Stack stack = pools[i]->allocate(kNoProc, 2048)) stacks[i].push_back(stack);
+    pools[i]->begin_cycle({});
+  }
+  for (size_t n = 0; n < stacks[0].size(); ++n) {
+    for (size_t i = 0; i < 2; ++i) pools[i]->retire(kNoProc, stacks[i][n], RetireWhy::kShrunk);
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(CollectedWalk(*pools[i]).faults, "");
+    EXPECT_EQ(pools[i]->stats().held_stacks, stacks[0].size());
+    pools[i]->end_mark();
+    EXPECT_EQ(pools[i]->stats().stack_bytes, i * (stacks[1].size() - stacks[0].size()) * 2048);
+    EXPECT_EQ(CollectedWalk(*pools[i]).faults, "");
+  }
+}
+
+TEST_F(SortedBatchTest, PoolsThatWereNeverResetAreKeptApart) {
+  Arena arenas[] = {Arena(size_t{8} << 20), Arena(size_t{8} << 20)};
+  const std::unique_ptr<AnyPool> pools[] = {find_policy("sorted-batch")->make(arenas[0]),
+                                            find_policy("sorted-batch")->make(arenas[1])};
+  for (const auto& pool : pools) pool->begin_cycle({});
+  for (size_t i = 0; i < 4; ++i) {
+    AnyPool& pool = *pools[i % 2];
+    pool.retire(kNoProc, pool.allocate(kNoProc, 2048), RetireWhy::kShrunk);
+  }
+  for (const auto& pool : pools) {
+    EXPECT_EQ(pool->stats().held_stacks, 2u);
+    pool->end_mark();
+    EXPECT_EQ(pool->stats().held_stacks, 0u);
+    EXPECT_EQ(CollectedWalk(*pool).faults, "");
+  }
+}
+
 TEST_F(SortedBatchTest, HelpOutsideOfThePauseDoesNothing) {
   for (const PolicyRow& row : policies()) {
     Arena arena(size_t{8} << 20);
