@@ -285,7 +285,9 @@ class BitmapPool : public CachedPool {
   bool in_span(uintptr_t address) const override { return locate(address).base != 0; }
 
   bool spare() override {
-    return !marking() && give_up_reserve();  // in a mark nothing leaves Stack (A2)
+    if (marking()) return false;  // nothing leaves Stack in a mark (A2)
+    give_up_reserve();
+    return true;
   }
 
  private:
@@ -563,17 +565,15 @@ class BitmapPool : public CachedPool {
   }
 
   // What waits for its order's next growth, and all that a drain has not looked at yet, serves whoever is short now.
-  // True if there was some. Nobody retires.
-  bool give_up_reserve() SD_EXCLUDES(drain_mutex_) {
+  // Nobody retires.
+  void give_up_reserve() SD_EXCLUDES(drain_mutex_) {
     MutexLock drainers(drain_mutex_);
-    bool some = false;
     for (int order = 0; order < params().orders; ++order) {
       size_t word = 0;
       size_t words_left = ~size_t{0};
       size_t none = 0;
-      if (sweep_order(order, word, words_left, none) != 0) some = true;
+      sweep_order(order, word, words_left, none);
     }
-    return some;
   }
 
   // A span that the arena is too small for without the reserve.
@@ -804,8 +804,8 @@ class BitmapPool : public CachedPool {
     for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) {
       uint64_t available = small.available(word);
       seen += static_cast<size_t>(std::popcount(small.slots.load(word)));
-      // not reached by programs: only a damaged pool is so
-      if (small.pending.load(word) != 0 && !small.dirty.test(word)) {
+      // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
+      if (small.pending.load(word) != 0 && !small.dirty.test(word) && !threads_are_watched()) {
         visitor.fault(WalkFault::kDeferred, address_in(word, small.pending.load(word)));
       }
       // not reached by programs: only a damaged pool is so
@@ -820,8 +820,8 @@ class BitmapPool : public CachedPool {
         visitor.slot({address_in(word, available), order_bytes(order), SlotPlace::kPoolFree, kNoProc});
       }
     }
-    // not reached by programs: only a damaged pool is so
-    if (seen != slots) visitor.fault(WalkFault::kFreeList, arena_base());
+    // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
+    if (seen != slots && !threads_are_watched()) visitor.fault(WalkFault::kFreeList, arena_base());
   }
 
   void walk_large(size_t size, WalkVisitor& visitor) const {
