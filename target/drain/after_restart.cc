@@ -93,11 +93,8 @@ class AfterRestartPool : public QueueingPool {
     queue_.walk(visitor, heap_);
     drain_.walk(visitor, heap_);
     late_.walk(visitor, heap_);
-    // not reached by programs: explore alone asks
     if (!visitor.wants_hidden()) return;
-    // not reached by programs: explore alone asks
     visitor.hidden(queue_.count());  // where one queue ends and the next begins
-    // not reached by programs: explore alone asks
     visitor.hidden(drain_.count());
   }
 

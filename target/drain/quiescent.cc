@@ -139,11 +139,8 @@ class QuiescentPool : public QueueingPool {
     // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
     if (!threads_are_watched() && (marking() ? waits && !looks : waits || looks))
       visitor.fault(WalkFault::kDeferred, arena_base());
-    // not reached by programs: explore alone asks
     if (!visitor.wants_hidden()) return;
-    // not reached by programs: explore alone asks
     visitor.hidden(queue_.count());  // where one queue ends and the next begins
-    // not reached by programs: explore alone asks
     visitor.hidden(waiting_.count());
     // not reached by programs: explore alone asks
     visitor.hidden(waiting_.empty() ? 0 : grace_.outstanding());  // those who have read longest
