@@ -44,7 +44,7 @@ namespace stackdrain {
   X(kC1, "C1", "1", "a stack is enqueued exactly when the policy says", "held stacks against the model")              \
   X(kC2, "C2", "n", "the deferred set: members in Stack spans, terminates, count and bytes agree", "walk + model")    \
   X(kC3, "C3", "q", "freed = enqueued, each once; the set is empty afterwards", "after each drain")                   \
-  X(kC4, "C4", "q", "after the drain no empty span is left beyond the reserve that a policy claims",                  \
+  X(kC4, "C4", "q", "after the drain the empty spans left are the reserve that a policy claims, or none",             \
     "walk at quiescence")                                                                                             \
   X(kC5, "C5", "1", "the next link is read before the node is freed", "each next stack of a drain was retired")       \
   X(kC6, "C6", "c", "detach and push linearize", "held stacks, when operations overlap")                              \
