@@ -285,9 +285,7 @@ class BitmapPool : public CachedPool {
   bool in_span(uintptr_t address) const override { return locate(address).base != 0; }
 
   bool spare() override {
-    if (marking()) return false;  // nothing leaves Stack in a mark (A2)
-    give_up_reserve();
-    return true;
+    return !marking() && give_up_reserve();  // in a mark nothing leaves Stack (A2)
   }
 
  private:
@@ -330,7 +328,8 @@ class BitmapPool : public CachedPool {
       SpanView facts = view;
       if (view.state == SpanState::kStack) pool_.walk_span(facts);
       visitor_.span(facts);
-      if (view.order < kMaxOrders) slots_[view.order] += view.capacity;
+      if (view.order < kMaxOrders)
+        walked_slots_[view.order] += static_cast<size_t>(std::popcount(span_slots(view.order)));
     }
     // not reached by programs: a heap has no slots
     void slot(const SlotView& view) override { visitor_.slot(view); }
@@ -340,12 +339,12 @@ class BitmapPool : public CachedPool {
     // not reached by programs: explore alone asks
     void hidden(uint64_t word) override { visitor_.hidden(word); }
     // Of all spans of an order.
-    size_t slots_of(int order) const { return slots_[static_cast<size_t>(order)]; }
+    size_t slots_of(int order) const { return walked_slots_[static_cast<size_t>(order)]; }
 
    private:
     const BitmapPool& pool_;
     WalkVisitor& visitor_;
-    std::array<size_t, kMaxOrders> slots_{};
+    std::array<size_t, kMaxOrders> walked_slots_{};
   };
 
   size_t mapped_pages() const { return heap_.mapped(); }
@@ -565,15 +564,17 @@ class BitmapPool : public CachedPool {
   }
 
   // What waits for its order's next growth, and all that a drain has not looked at yet, serves whoever is short now.
-  // Nobody retires.
-  void give_up_reserve() SD_EXCLUDES(drain_mutex_) {
+  // True if there was some. Nobody retires.
+  bool give_up_reserve() SD_EXCLUDES(drain_mutex_) {
     MutexLock drainers(drain_mutex_);
+    bool some = false;
     for (int order = 0; order < params().orders; ++order) {
       size_t word = 0;
       size_t words_left = ~size_t{0};
       size_t none = 0;
-      sweep_order(order, word, words_left, none);
+      if (sweep_order(order, word, words_left, none) != 0) some = true;
     }
+    return some;
   }
 
   // A span that the arena is too small for without the reserve.
@@ -821,7 +822,8 @@ class BitmapPool : public CachedPool {
       }
     }
     // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
-    if (seen != slots && !threads_are_watched()) visitor.fault(WalkFault::kFreeList, arena_base());
+    if (seen != slots && !threads_are_watched() && !planted(Defect::kStaleSpanLimit))
+      visitor.fault(WalkFault::kFreeList, arena_base());
   }
 
   void walk_large(size_t size, WalkVisitor& visitor) const {
