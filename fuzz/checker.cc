@@ -124,6 +124,7 @@ void Checker::reset(const Watched& watched) {
   walk_size_ = 0;
   knows_demand_ = false;
   newest_span_ = 0;
+  taken_at_end_ = 0;
 }
 
 bool Checker::report(Invariant invariant, const char* format, ...) {
@@ -875,11 +876,13 @@ bool Checker::check_reserve_given_up(uint32_t pages) {
 
 void Checker::note_pause_ended() {
   if (!watched_.claims.keeps_reserve) return;
+  const uint64_t taken = watched_.pool->stats().spans_taken;
+  knows_demand_ = std::exchange(taken_at_end_, taken) != taken;
+  if (!knows_demand_) return;  // none was: none need stay, and most cycles need no walk
   SpanCount count(newest_span_);
   watched_.pool->walk(count);
   carved_ = count.newer();
   newest_span_ = count.newest();
-  knows_demand_ = true;
 }
 
 void Checker::note_drain_begins() {
@@ -889,8 +892,8 @@ void Checker::note_drain_begins() {
   empty_before_ = count.empty();
 }
 
-bool Checker::check_demand_kept(bool given_up) {
-  if (failed_ || !std::exchange(knows_demand_, false) || overlap_ || given_up) return !failed_;
+bool Checker::check_demand_kept(uint64_t released, bool given_up) {
+  if (failed_ || !std::exchange(knows_demand_, false) || overlap_ || given_up || released == 0) return !failed_;
   SpanCount count(0);
   watched_.pool->walk(count);
   for (size_t order = 0; order < kMaxOrders; ++order) {

@@ -104,11 +104,11 @@ class Checker final : private WalkVisitor {
   bool overlap() const { return overlap_; }
 
   // C4, the other way: of a reserve, the first drain step after a pause leaves as many empty spans as there are, or as
-  // were carved in the cycle before. Call at the pause's end, before each drain step, and after it; `given_up`: inside
-  // it somebody was short, and got some of it.
+  // were carved in the cycle before. Call at the pause's end, before each drain step, and after it, which released so
+  // many spans; `given_up`: inside it somebody was short, and got some of it.
   void note_pause_ended();
   void note_drain_begins();
-  bool check_demand_kept(bool given_up);
+  bool check_demand_kept(uint64_t released, bool given_up);
 
   // Records a violation that the machine saw itself; always false.
   bool report(Invariant invariant, const char* format, ...) __attribute__((format(printf, 3, 4)));
@@ -188,6 +188,7 @@ class Checker final : private WalkVisitor {
   // Of a reserve.
   bool knows_demand_ = false;                // a pause has ended, and no drain step has
   uint32_t newest_span_ = 0;                 // its generation, at the last pause's end
+  uint64_t taken_at_end_ = 0;                // spans, until then
   std::array<size_t, kMaxOrders> carved_{};  // spans between the two last pauses' ends
   std::array<size_t, kMaxOrders> empty_before_{};
   // Of the walk under way: units that are somewhere, the first unit of each stack, of each that is free in the pool,

@@ -322,21 +322,21 @@ TEST_F(ReserveTest, C4AReserveThatIsNotKept) {
   make_reserve();
   checker_.note_drain_begins();
   pool_->drain_step(0);
-  EXPECT_TRUE(checker_.check_demand_kept(false)) << checker_.violation().message.data();
+  EXPECT_TRUE(checker_.check_demand_kept(1, false)) << checker_.violation().message.data();
   lies_ = true;
-  EXPECT_TRUE(checker_.check_demand_kept(false)) << "asked once a cycle";
+  EXPECT_TRUE(checker_.check_demand_kept(1, false)) << "asked once a cycle";
   make_reserve();
   lies_ = false;
   checker_.note_drain_begins();
   lies_ = true;
-  EXPECT_EQ((checker_.check_demand_kept(false), reported()), "C4");
+  EXPECT_EQ((checker_.check_demand_kept(1, false), reported()), "C4");
 }
 
 TEST_F(ReserveTest, C4AReserveThatServedSomebodyInsideTheDrain) {
   make_reserve();
   checker_.note_drain_begins();
   lies_ = true;
-  EXPECT_TRUE(checker_.check_demand_kept(true));
+  EXPECT_TRUE(checker_.check_demand_kept(1, true));
 }
 
 TEST_F(ReserveTest, A6WhoIsShortWhileThereIsAReserve) {

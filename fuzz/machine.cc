@@ -1356,10 +1356,9 @@ size_t Machine::step_drain(size_t budget) {
   if (counts_work && claims.by_address && freed != 0 && work_so_far() == before) {
     checker_.report(Invariant::kF4, "a drain step freed %zu and says it looked at nothing", freed);
   }
-  if (!claims.defers_shrunk) {
-    check_released(pool_->stats().spans_released - released - released_inside_, freed - freed_inside_);
-  }
-  checker_.check_demand_kept(released_inside_ != 0);
+  const uint64_t left = pool_->stats().spans_released - released - released_inside_;
+  if (!claims.defers_shrunk) check_released(left, freed - freed_inside_);
+  checker_.check_demand_kept(left, released_inside_ != 0);
   return freed;
 }
 
