@@ -67,9 +67,10 @@ class SpanCount final : public WalkVisitor {
     if (view.state != SpanState::kStack) return;
     newest_ = std::max(newest_, view.generation);
     if (view.order >= kMaxOrders) return;
-    if (view.out == 0) last_empty_ = view.base;
-    if (view.out == 0) ++empty_[view.order];
     if (view.generation > then_) ++newer_[view.order];
+    if (view.out != 0) return;
+    last_empty_ = view.base;
+    ++empty_[view.order];
   }
   void slot(const SlotView&) override {}
   void fault(WalkFault, uintptr_t) override {}
