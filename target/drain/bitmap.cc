@@ -336,7 +336,6 @@ class BitmapPool : public CachedPool {
     // not reached by programs: only a damaged pool is so
     void fault(WalkFault fault, uintptr_t address) override { visitor_.fault(fault, address); }
     bool wants_hidden() const override { return visitor_.wants_hidden(); }
-    // not reached by programs: explore alone asks
     void hidden(uint64_t word) override { visitor_.hidden(word); }
     // Of all spans of an order.
     size_t slots_of(int order) const { return walked_slots_[static_cast<size_t>(order)]; }

@@ -399,7 +399,7 @@ void BitmapHeap::walk(WalkVisitor& visitor) const {
   walk_summaries(visitor);
   if (!threads_are_watched()) walk_unmapped(visitor);
   // not reached by programs: explore alone asks in the middle of a run
-  if (visitor.wants_hidden() && mapped() != 0) tell_hidden(visitor);
+  if (visitor.wants_hidden()) mapped() == 0 ? visitor.hidden(walk_leftovers()) : tell_hidden(visitor);
 }
 
 // The end of the Free span that begins at a page; the page itself if it is none.
@@ -496,7 +496,6 @@ void BitmapHeap::walk_unmapped(WalkVisitor& visitor) const {
     for (const Bits* table : {&stack_, &used_, &zero_, &released_, &touched_}) bits |= table->load(word);
     left |= word == first ? bits >> (end % kWordBits) : bits;
   }
-  if (end == 0) left |= walk_leftovers();
   // not reached by programs: only a damaged pool is so
   const bool located = end < arena_.pages() && locate(arena_.address_of(end)).state != SpanState::kUnmapped;
   // not reached by programs: only a damaged pool is so
