@@ -48,6 +48,7 @@ class FittingSpan final : public WalkVisitor {
   }
   void slot(const SlotView&) override {}
   void fault(WalkFault, uintptr_t) override {}
+  bool wants_slots() const override { return false; }
   uintptr_t base() const { return base_; }
 
  private:
@@ -74,6 +75,7 @@ class SpanCount final : public WalkVisitor {
   }
   void slot(const SlotView&) override {}
   void fault(WalkFault, uintptr_t) override {}
+  bool wants_slots() const override { return false; }
   const std::array<size_t, kMaxOrders>& empty() const { return empty_; }
   const std::array<size_t, kMaxOrders>& newer() const { return newer_; }
   uint32_t newest() const { return newest_; }
@@ -204,7 +206,8 @@ bool Checker::check_shrunk_spans() {
 }
 
 bool Checker::check_accounts() {
-  const PoolStats stats = watched_.pool->stats();
+  stats_ = watched_.pool->stats();
+  const PoolStats& stats = stats_;
   const Model& model = *watched_.model;
   if (stats.system_bytes != stats.heap_bytes + stats.stack_bytes + stats.idle_bytes) {
     return report(Invariant::kE1, "system %" PRIu64 " bytes, but heap %" PRIu64 " + stack %" PRIu64 " + idle %" PRIu64,
@@ -383,6 +386,11 @@ void Checker::begin_walk() {
 bool Checker::check_walk() {
   if (failed_) return false;
   stats_ = watched_.pool->stats();
+  return check_walk_after_step();
+}
+
+bool Checker::check_walk_after_step() {
+  if (failed_) return false;
   if (!(watched_.claims.tells_places ? check_places() : check_disjoint())) return false;
   for (uint32_t g = 0; g < kGoroutines; ++g) {
     if (!check_goroutine(g)) return false;
@@ -845,7 +853,7 @@ bool Checker::check_two_graces(ModelRetired& retired) {
 bool Checker::settle_drained(Model& model, size_t freed) {
   if (failed_) return false;
   DeferredSurvivors survivors(model);
-  watched_.pool->walk(survivors);
+  if (model.deferred.count != 0) watched_.pool->walk(survivors);
   size_t gone = 0;
   for (size_t i = model.deferred.count; i-- > 0;) {
     if (survivors.survives(i)) continue;

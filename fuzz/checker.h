@@ -48,6 +48,8 @@ class Checker final : private WalkVisitor {
   bool check_goroutine(uint32_t goroutine, Frames frames = Frames::kAll);
   // The full walk; all goroutines too.
   bool check_walk();
+  // The same right after a check_step that was not nested, which has asked for the accounts.
+  bool check_walk_after_step();
   // Everything deferred is freed: nothing is held back (C3).
   bool check_nothing_held();
   // ... and the full walk: C4, and with `nothing_left` E6.
@@ -205,7 +207,7 @@ class Checker final : private WalkVisitor {
   std::array<std::array<size_t, kMaxOrders>, kMaxProcs> shelf_bytes_{};
   size_t walk_size_ = 0;
   size_t deferred_seen_ = 0;
-  PoolStats stats_;  // when the walk began
+  PoolStats stats_;  // when they were last checked
 };
 
 }  // namespace stackdrain

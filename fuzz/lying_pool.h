@@ -71,6 +71,7 @@ class LyingPool final : public AnyPool {
     void slot(const SlotView& view) override { told_.slot(lies_.slot ? lies_.slot(view) : view); }
     void fault(WalkFault fault, uintptr_t address) override { told_.fault(fault, address); }
     bool wants_hidden() const override { return told_.wants_hidden(); }
+    bool wants_slots() const override { return told_.wants_slots(); }
     void hidden(uint64_t word) override { told_.hidden(word); }
 
    private:

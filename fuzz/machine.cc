@@ -301,7 +301,7 @@ bool Machine::check_after(bool walk) {
   if (!checker_.check_step(nested_) || nested_) return !checker_.failed();
   if (!walk && ++since_walk_ < std::max(kWalkEvery, checker_.walk_size() / kWalkedForOne)) return true;
   since_walk_ = 0;
-  return checker_.check_walk();
+  return checker_.check_walk_after_step();
 }
 
 void Machine::note(const char* format, ...) {

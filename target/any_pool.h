@@ -165,6 +165,8 @@ class WalkVisitor {
   virtual bool wants_hidden() const { return false; }
   // not reached by programs: who wants it has its own
   virtual void hidden(uint64_t) {}
+  // Who asks about spans alone says so; then a pool may tell no slots, and look for no fault in them.
+  virtual bool wants_slots() const { return true; }
 
  protected:
   ~WalkVisitor() = default;

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "target/base.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 
@@ -47,6 +48,37 @@ class Arena {
   static constexpr uint8_t kDirtyLinks = 0x0f;
   static constexpr uint8_t kDirtyUnit = 0x10;
   static constexpr uint8_t kDirtyAll = 0xff;
+
+  // Are writes noted where they are made? Only where resets have to be fast is that worth it; elsewhere a span's issue
+  // notes all of it.
+  static constexpr bool kNotesWrites = STACKDRAIN_YIELDS != 0;
+  // What may be written to of pages that are issued: all of them; of a stack's, the pool's links (`small`: in each of
+  // its slots), and what note_written() says.
+  void note_issued(uint32_t first, uint32_t pages, bool stack, bool small) {
+    for (uint32_t page = first; page < first + pages; ++page) {
+      const uint8_t links = small ? kDirtyLinks : page == first ? kDirtyLink : uint8_t{0};
+      note_dirty(page, kNotesWrites && stack ? links : kDirtyAll);
+    }
+  }
+  // Who owns a stack may write to [lo, lo + bytes) from now on.
+  void note_written([[maybe_unused]] uintptr_t lo, [[maybe_unused]] size_t bytes) {
+#if STACKDRAIN_YIELDS
+    for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes; unit += kMinStackBytes) {
+      // not reached by programs: a planted defect alone makes a stack that leaves the arena
+      if (!contains(unit)) return;
+      const uint32_t page = page_of(unit);
+      note_dirty(page, static_cast<uint8_t>(kDirtyUnit << (unit - address_of(page)) / kMinStackBytes));
+    }
+#endif
+  }
+  // Stacks of two owners may share a page.
+  void note_dirty(uint32_t page, uint8_t bits) {
+    uint8_t* dirty = dirty_ + page;
+    if ((__atomic_load_n(dirty, __ATOMIC_RELAXED) & bits) != bits) __atomic_fetch_or(dirty, bits, __ATOMIC_RELAXED);
+  }
+  // Makes a page zero that is in no use. Only what may have been written to is cleared: half of a fuzzer's time goes
+  // into resets otherwise.
+  void clear_page(uint32_t page);
 
  private:
   uintptr_t base_ = 0;

@@ -44,6 +44,9 @@ inline void (*on_check_failure)() = nullptr;
 // Unit of a span: 8 KiB, Go's page size on linux/amd64 (commit 91e8554b8b, malloc.h).
 inline constexpr uint32_t kPageShift = 13;
 inline constexpr size_t kPageBytes = size_t{1} << kPageShift;
+constexpr uint64_t bytes_of(uint64_t pages) {
+  return pages << kPageShift;
+}
 // Smallest stack, order 0: 2 KiB.
 inline constexpr size_t kMinStackBytes = 2048;
 // Orders a pool may have; PoolParams::orders says how many it has (3 at the seed, 4 since 2014-12).

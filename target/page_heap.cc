@@ -16,10 +16,6 @@ namespace {
 // Above this many dirty bytes a reset gives the memory back instead of clearing it by hand.
 constexpr size_t kClearByHandBytes = size_t{64} << 20;
 
-constexpr uint64_t bytes_of(uint64_t pages) {
-  return pages << kPageShift;
-}
-
 }  // namespace
 
 void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
@@ -30,7 +26,7 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
     madvise(reinterpret_cast<void*>(arena_.base()), mapped_bytes(), MADV_DONTNEED);
   } else {
     for (uint32_t page = 0; page < mapped; ++page) {
-      if (arena_.dirty()[page] != 0) clear_page(page);
+      if (arena_.dirty()[page] != 0) arena_.clear_page(page);
     }
   }
   if (!at_rest(mapped)) asan_poison(arena_.base(), mapped_bytes());
@@ -56,21 +52,6 @@ void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
 bool PageHeap::at_rest(uint32_t mapped) const {
   const Span& span = arena_.spans()[arena_.page_map()[0].load(std::memory_order_relaxed)];
   return span.current() == SpanState::kFree && span.page_count() == mapped;
-}
-
-// Only what may have been written to is cleared: half of a fuzzer's time goes into resets otherwise.
-void PageHeap::clear_page(uint32_t page) {
-  const uint32_t dirty = std::exchange(arena_.dirty()[page], uint8_t{0});
-  const uintptr_t base = arena_.address_of(page);
-  if (dirty == Arena::kDirtyAll) return clear_unused<kPageBytes>(base);
-  for (uint32_t unit = 0; unit < kUnitsPerPage; ++unit) {
-    const uintptr_t lo = base + unit * kMinStackBytes;
-    if ((dirty >> unit & Arena::kDirtyUnit) != 0) {
-      clear_unused<kMinStackBytes>(lo);
-    } else if ((dirty >> unit & Arena::kDirtyLink) != 0) {
-      clear_unused<kLinkBytes>(lo);
-    }
-  }
 }
 
 Span* PageHeap::new_descriptor() {
@@ -166,17 +147,6 @@ void PageHeap::split(Span* span, uint32_t pages) {
   insert_free(rest);
 }
 
-// What may be written to of a page that is issued: all of it; of a stack's, the pool's links and what note_written
-// says.
-uint8_t PageHeap::dirty_from_issue([[maybe_unused]] const Span& span, [[maybe_unused]] uint32_t page,
-                                   [[maybe_unused]] SpanUse use) {
-#if STACKDRAIN_YIELDS
-  if (use.state == SpanState::kStack && use.order != kLargeOrder) return Arena::kDirtyLinks;
-  if (use.state == SpanState::kStack) return page == span.first() ? Arena::kDirtyLink : uint8_t{0};
-#endif
-  return Arena::kDirtyAll;
-}
-
 // Writes all metadata, then publishes the state (A7, A8).
 void PageHeap::issue(Span* span, SpanUse use) {
   const uint32_t pages = span->page_count();
@@ -200,10 +170,8 @@ void PageHeap::issue(Span* span, SpanUse use) {
     accounts_.released_bytes -= bytes_of(pages);
     span->released = false;
   }
-  for (uint32_t page = span->first(); page < span->first() + pages; ++page) {
-    set_map(page, span);
-    note_dirty(page, dirty_from_issue(*span, page, use));
-  }
+  for (uint32_t page = span->first(); page < span->first() + pages; ++page) set_map(page, span);
+  arena_.note_issued(span->first(), pages, stack, use.order != kLargeOrder);
   accounts_.idle_bytes -= bytes_of(pages);
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) += bytes_of(pages);
   accounts_.stack_spans_taken += stack ? 1 : 0;
@@ -305,7 +273,7 @@ void PageHeap::free_lower_half(Span* span) {
   span->narrow(first + half, half);
   span->slot_bytes = static_cast<uint32_t>(bytes_of(half));
   asan_poison(base_of(*lower), bytes_of(half));
-  note_dirty(first + half, Arena::kDirtyLink);  // where the upper half's canary goes
+  arena_.note_dirty(first + half, Arena::kDirtyLink);  // where the upper half's canary goes
   accounts_.stack_bytes -= bytes_of(half);
   accounts_.idle_bytes += bytes_of(half);
   merge_and_list(lower);
@@ -346,7 +314,7 @@ void PageHeap::free_runs(FreeRuns& runs) {
 bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {
 #if STACKDRAIN_YIELDS
   for (uint32_t page = first; page < first + pages; ++page) {
-    if (arena_.dirty()[page] != 0) clear_page(page);
+    if (arena_.dirty()[page] != 0) arena_.clear_page(page);
   }
   return true;
 #else

@@ -47,6 +47,25 @@ struct HeapAccounts {
   uint64_t stack_spans_taken = 0;
   uint64_t stack_spans_released = 0;
   uint64_t locks_taken = 0;
+
+  PoolStats stats() const {
+    return {.system_bytes = system_bytes,
+            .heap_bytes = heap_bytes,
+            .stack_bytes = stack_bytes,
+            .idle_bytes = idle_bytes,
+            .released_bytes = released_bytes,
+            .live_stacks = 0,
+            .live_bytes = 0,
+            .cached_bytes = 0,
+            .held_stacks = 0,
+            .held_bytes = 0,
+            .peak_stack_bytes = peak_stack_bytes,
+            .allocations = 0,
+            .frees = 0,
+            .spans_taken = stack_spans_taken,
+            .spans_released = stack_spans_released,
+            .locks_taken = locks_taken};
+  }
 };
 
 // Spans on their way to Free, as runs of neighbours; one thread's, see PageHeap::collect.
@@ -103,20 +122,10 @@ class PageHeap {
   }
 
   HeapAccounts accounts() const SD_EXCLUDES(mutex_);
+  // What a pool's accounts have of them; the rest is 0.
+  PoolStats stats() const SD_EXCLUDES(mutex_);
   size_t mapped_bytes() const {
     return static_cast<size_t>(mapped_pages_.load(std::memory_order_relaxed)) << kPageShift;
-  }
-  // Who owns a stack may write to [lo, lo + bytes) from now on. Only where resets have to be fast is that worth a note;
-  // elsewhere a span's issue has noted all of it.
-  void note_written([[maybe_unused]] uintptr_t lo, [[maybe_unused]] size_t bytes) {
-#if STACKDRAIN_YIELDS
-    for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes; unit += kMinStackBytes) {
-      // not reached by programs: a planted defect alone makes a stack that leaves the arena
-      if (!arena_.contains(unit)) return;
-      const uint32_t page = arena_.page_of(unit);
-      note_dirty(page, static_cast<uint8_t>(Arena::kDirtyUnit << (unit - arena_.address_of(page)) / kMinStackBytes));
-    }
-#endif
   }
   // Spans in address order, then faults. World stopped.
   void walk(WalkVisitor& visitor) const SD_EXCLUDES(mutex_);
@@ -129,7 +138,6 @@ class PageHeap {
 
  private:
   static constexpr uint32_t kExactLists = 128;
-  static constexpr uint32_t kUnitsPerPage = kPageBytes / kMinStackBytes;
 
   Span* new_descriptor() SD_REQUIRES(mutex_);
   void drop_descriptor(Span* span) SD_REQUIRES(mutex_);
@@ -145,14 +153,7 @@ class PageHeap {
   static void end_run(FreeRuns& runs);
   void set_map(uint32_t page, const Span* span);
   uint32_t index_of(const Span* span) const { return static_cast<uint32_t>(span - arena_.spans()); }
-  // Stacks of two owners may share a page.
-  void note_dirty(uint32_t page, uint8_t bits) {
-    uint8_t* dirty = arena_.dirty() + page;
-    if ((__atomic_load_n(dirty, __ATOMIC_RELAXED) & bits) != bits) __atomic_fetch_or(dirty, bits, __ATOMIC_RELAXED);
-  }
-  void clear_page(uint32_t page) SD_REQUIRES(mutex_);
   bool at_rest(uint32_t mapped) const SD_REQUIRES(mutex_);
-  static uint8_t dirty_from_issue(const Span& span, uint32_t page, SpanUse use);
   void take_lock_again();
   bool give_back_memory(uint32_t first, uint32_t pages) SD_REQUIRES(mutex_);
   void walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const SD_REQUIRES(mutex_);

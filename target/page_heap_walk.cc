@@ -11,23 +11,27 @@ HeapAccounts PageHeap::accounts() const {
   return accounts_;
 }
 
+PoolStats PageHeap::stats() const {
+  MutexLock lock(mutex_);
+  return accounts_.stats();
+}
+
 SpanView PageHeap::view_of(const Span& span, uintptr_t base) {
-  SpanView view;
-  view.base = base;
-  view.pages = span.page_count();
-  view.state = span.current();
-  view.generation = span.current_generation();
-  view.order = span.order;
-  view.list = span.list;
-  view.slot_bytes = span.slot_bytes;
-  view.capacity = span.capacity;
-  view.out = span.out;
-  view.limit = span.limit;
-  view.has_free_list = span.has_free_slot();
-  view.needs_zero = span.needs_zero;
-  view.released = span.released;
-  view.released_pages = span.released ? view.pages : 0;
-  return view;
+  const uint32_t pages = span.page_count();
+  return {.base = base,
+          .pages = pages,
+          .state = span.current(),
+          .generation = span.current_generation(),
+          .order = span.order,
+          .list = span.list,
+          .slot_bytes = span.slot_bytes,
+          .capacity = span.capacity,
+          .out = span.out,
+          .limit = span.limit,
+          .has_free_list = span.has_free_slot(),
+          .needs_zero = span.needs_zero,
+          .released = span.released,
+          .released_pages = span.released ? pages : 0};
 }
 
 void PageHeap::walk_map(const Span& span, WalkVisitor& visitor) const {

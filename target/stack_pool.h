@@ -40,7 +40,7 @@ class ReferencePool : public CachedPool {
   uintptr_t allocate_heap(uint32_t pages, bool zeroed);
   void free_heap(uintptr_t base);
   uint64_t release_idle() { return heap_.release_idle(); }
-  void note_written(uintptr_t lo, size_t bytes) { heap_.note_written(lo, bytes); }
+  void note_written(uintptr_t lo, size_t bytes) { heap_.arena().note_written(lo, bytes); }
   Location locate(uintptr_t address) const { return heap_.locate(address); }
   PoolStats stats() const;
   void walk(WalkVisitor& visitor) const;

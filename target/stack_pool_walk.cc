@@ -7,17 +7,7 @@
 namespace stackdrain {
 
 PoolStats ReferencePool::stats() const {
-  const HeapAccounts heap = heap_.accounts();
-  PoolStats stats;
-  stats.system_bytes = heap.system_bytes;
-  stats.heap_bytes = heap.heap_bytes;
-  stats.stack_bytes = heap.stack_bytes;
-  stats.idle_bytes = heap.idle_bytes;
-  stats.released_bytes = heap.released_bytes;
-  stats.peak_stack_bytes = heap.peak_stack_bytes;
-  stats.spans_taken = heap.stack_spans_taken;
-  stats.spans_released = heap.stack_spans_released;
-  stats.locks_taken = heap.locks_taken;
+  PoolStats stats = heap_.stats();
   count_into(stats);
   stats.held_bytes = kept_bytes();
   return stats;

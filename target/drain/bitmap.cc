@@ -132,13 +132,16 @@ class BitmapPool : public CachedPool {
 
   void reset(const PoolParams& params) {
     const size_t used = mapped_units();
-    for (const Small& small : small_) small.reset(used);
+    for (uint32_t orders = orders_seen_.load(kRelaxed); orders != 0; orders &= orders - 1) {
+      small_[static_cast<size_t>(std::countr_zero(orders))].reset(used);
+    }
     for (uint32_t sizes = large_seen_.load(kRelaxed); sizes != 0; sizes &= sizes - 1) {
       large_[static_cast<size_t>(std::countr_zero(sizes))].reset(mapped_pages());
     }
     reset_caches(params);
     put_up_shelves(size_t{params.arena_pages != 0 ? params.arena_pages : heap_.arena().pages()} << kPageShift);
     heap_.reset(params.arena_pages, params.grow_chunk_bytes);
+    orders_seen_.store(0, kRelaxed);
     large_seen_.store(0, kRelaxed);
     large_waiting_.store(0, kRelaxed);
     alone_ = false;
@@ -208,30 +211,22 @@ class BitmapPool : public CachedPool {
   }
 
   uint64_t release_idle() { return heap_.release_idle(); }
+  void note_written(uintptr_t lo, size_t bytes) { heap_.arena().note_written(lo, bytes); }
   Location locate(uintptr_t address) const { return heap_.locate(address); }
   uintptr_t arena_base() const { return heap_.arena().base(); }
   size_t arena_mapped() const { return heap_.mapped_bytes(); }
 
   PoolStats stats() const {
-    const HeapAccounts heap = heap_.accounts();
-    PoolStats stats;
-    stats.system_bytes = heap.system_bytes;
-    stats.heap_bytes = heap.heap_bytes;
-    stats.stack_bytes = heap.stack_bytes;
-    stats.idle_bytes = heap.idle_bytes;
-    stats.released_bytes = heap.released_bytes;
-    stats.peak_stack_bytes = heap.peak_stack_bytes;
-    stats.spans_taken = heap.stack_spans_taken;
-    stats.spans_released = heap.stack_spans_released;
-    stats.locks_taken = heap.locks_taken;
+    PoolStats stats = heap_.stats();
     count_into(stats);
     count_pending(stats);
     return stats;
   }
 
   void walk(WalkVisitor& visitor) const {
-    SpanFacts facts(*this, visitor);
-    heap_.walk(facts);
+    SpanFacts facts(*this);
+    heap_.walk(visitor, &facts);
+    if (!visitor.wants_slots()) return;
     for (int order = 0; order < params().orders; ++order) walk_order(order, facts.slots_of(order), visitor);
     for (size_t size = 0; size < kSizes; ++size) {
       if ((large_seen_.load(kRelaxed) >> size & 1) != 0) walk_large(size, visitor);
@@ -321,28 +316,19 @@ class BitmapPool : public CachedPool {
   };
 
   // Tells a walk what the bits say of a span of stacks, of which its heap knows no slots.
-  class SpanFacts final : public WalkVisitor {
+  class SpanFacts final : public StackSpanFacts {
    public:
-    SpanFacts(const BitmapPool& pool, WalkVisitor& visitor) : pool_(pool), visitor_(visitor) {}
-    void span(const SpanView& view) override {
-      SpanView facts = view;
-      if (view.state == SpanState::kStack) pool_.walk_span(facts);
-      visitor_.span(facts);
+    explicit SpanFacts(const BitmapPool& pool) : pool_(pool) {}
+    void fill(SpanView& view) override {
+      pool_.walk_span(view);
       if (view.order < kMaxOrders)
         walked_slots_[view.order] += static_cast<size_t>(std::popcount(span_slots(view.order)));
     }
-    // not reached by programs: a heap has no slots
-    void slot(const SlotView& view) override { visitor_.slot(view); }
-    // not reached by programs: only a damaged pool is so
-    void fault(WalkFault fault, uintptr_t address) override { visitor_.fault(fault, address); }
-    bool wants_hidden() const override { return visitor_.wants_hidden(); }
-    void hidden(uint64_t word) override { visitor_.hidden(word); }
     // Of all spans of an order.
     size_t slots_of(int order) const { return walked_slots_[static_cast<size_t>(order)]; }
 
    private:
     const BitmapPool& pool_;
-    WalkVisitor& visitor_;
     std::array<size_t, kMaxOrders> walked_slots_{};
   };
 
@@ -495,6 +481,7 @@ class BitmapPool : public CachedPool {
     const uintptr_t lo = address_of_page(first);
     for (size_t slot = 0; slot < kPoolSpanBytes; slot += bytes) asan_unpoison(lo + slot, kLinkBytes);
     const Small& small = small_[static_cast<size_t>(order)];
+    note_seen(orders_seen_, static_cast<size_t>(order));
     const size_t unit = unit_of(lo);
     word = unit / kWordBits;
     small.slots.put(word, span_slots(order) << (unit % kWordBits));
@@ -511,9 +498,12 @@ class BitmapPool : public CachedPool {
     const Large& large = large_[size];
     put_pending(large.pending.word(page / kWordBits), Bits::mask(page));
     offer(large.offers, page / kWordBits);
-    for (Atomic<uint32_t>* sizes : {&large_waiting_, &large_seen_}) {
-      if ((sizes->load(kRelaxed) >> size & 1) == 0) sizes->fetch_or(1u << size, kRelaxed);
-    }
+    note_seen(large_waiting_, size);
+    note_seen(large_seen_, size);
+  }
+
+  static void note_seen(Atomic<uint32_t>& seen, size_t which) {
+    if ((seen.load(kRelaxed) >> which & 1) == 0) seen.fetch_or(1u << which, kRelaxed);
   }
 
   // A large stack of exactly that many pages that waits; B7.
@@ -765,7 +755,8 @@ class BitmapPool : public CachedPool {
 
   void count_pending(PoolStats& stats) const {
     const size_t end = words();
-    for (int order = 0; order < params().orders; ++order) {
+    for (uint32_t orders = orders_seen_.load(kRelaxed); orders != 0; orders &= orders - 1) {
+      const int order = std::countr_zero(orders);
       const Small& small = small_[static_cast<size_t>(order)];
       for (size_t word = small.dirty.next(0, end); word < end; word = small.dirty.next(word + 1, end)) {
         add_pending(stats, small.pending.load(word), order_bytes(order));
@@ -802,15 +793,18 @@ class BitmapPool : public CachedPool {
     const Small& small = small_[static_cast<size_t>(order)];
     size_t seen = 0;
     for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) {
-      uint64_t available = small.available(word);
-      seen += static_cast<size_t>(std::popcount(small.slots.load(word)));
+      const uint64_t slots_here = small.slots.load(word);
+      const uint64_t pending = small.pending.load(word);
+      uint64_t available = small.free.load(word) | pending;
+      if ((slots_here | available) == 0) continue;  // as are most of a small arena, order by order
+      seen += static_cast<size_t>(std::popcount(slots_here));
       // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
-      if (small.pending.load(word) != 0 && !small.dirty.test(word) && !threads_are_watched()) {
-        visitor.fault(WalkFault::kDeferred, address_in(word, small.pending.load(word)));
+      if (pending != 0 && !small.dirty.test(word) && !threads_are_watched()) {
+        visitor.fault(WalkFault::kDeferred, address_in(word, pending));
       }
       // not reached by programs: only a damaged pool is so
-      if ((available & ~small.slots.load(word)) != 0) {
-        visitor.fault(WalkFault::kFreeList, address_in(word, available & ~small.slots.load(word)));
+      if ((available & ~slots_here) != 0) {
+        visitor.fault(WalkFault::kFreeList, address_in(word, available & ~slots_here));
         return;
       }
       // not reached by programs: only a damaged pool is so
@@ -868,6 +862,7 @@ class BitmapPool : public CachedPool {
   std::array<Large, kSizes> large_;    // [n]: of 2^n pages
   Atomic<uint32_t> large_waiting_{0};  // bit n: large_[n] may have some
   Atomic<uint32_t> large_seen_{0};     // bit n: large_[n] was written since the last reset
+  Atomic<uint32_t> orders_seen_{0};    // bit n: so was small_[n]
   bool alone_ = false;                 // one marker, no mutators; written with the world stopped
   Atomic<bool> pass_{false};           // a cycle ended and what it left is not all looked at
   // Spans put to use since the last cycle ended; each under its order's lock.

@@ -12,45 +12,9 @@ namespace {
 
 // Above this many touched bytes a reset gives the memory back instead of clearing it by hand.
 constexpr size_t kClearByHandBytes = size_t{64} << 20;
-constexpr uint64_t kAll = ~uint64_t{0};
 constexpr uint32_t kWordPages = kWordBits;
 constexpr int kPagesBits = 24;  // of meta_
 constexpr int kOrderBits = 8;
-constexpr uint32_t kFirstPages = 128;  // of an arena, where each reset has something to clear
-
-constexpr uint64_t bytes_of(uint64_t pages) {
-  return pages << kPageShift;
-}
-
-// Bits at the multiples of 2^class.
-constexpr uint64_t kMultiples[] = {kAll,
-                                   0x5555555555555555,
-                                   0x1111111111111111,
-                                   0x0101010101010101,
-                                   0x0001000100010001,
-                                   0x0000000100000001,
-                                   0x0000000000000001};
-
-// Bits from which `count` (1..64) set ones follow.
-constexpr uint64_t run_starts(uint64_t bits, uint32_t count) {
-  for (uint32_t width = 1; width < count;) {
-    const uint32_t shift = std::min(width, count - width);
-    bits &= bits >> shift;
-    width += shift;
-  }
-  return bits;
-}
-
-// Calls visit(word, mask) for the words of a range of pages.
-template <class Visit>
-void for_words(uint32_t first, uint32_t pages, const Visit& visit) {
-  for (uint32_t end = first + pages; first < end;) {
-    const uint32_t shift = first % kWordPages;
-    const uint32_t count = std::min(kWordPages - shift, end - first);
-    visit(first / kWordPages, (kAll >> (kWordPages - count)) << shift);
-    first += count;
-  }
-}
 
 }  // namespace
 
@@ -218,6 +182,7 @@ void BitmapHeap::issue(uint32_t first, uint32_t pages, SpanUse use) {
   accounts_.stack_spans_taken += stack ? 1 : 0;
   accounts_.peak_stack_bytes = std::max(accounts_.peak_stack_bytes, accounts_.stack_bytes);
   if (!stack) asan_unpoison(arena_.address_of(first), bytes_of(pages));
+  if constexpr (Arena::kNotesWrites) arena_.note_issued(first, pages, stack, use.order != kLargeOrder);
   if (planted(Defect::kStatePublishedEarly)) {
     start_.put(first / kWordBits, Bits::mask(first));
     publish(first, pages, use.state);
@@ -323,7 +288,11 @@ BitmapHeap::Run BitmapHeap::idle_run(uint32_t page) const {
 // Makes what was touched of a run zero; it is in no use.
 void BitmapHeap::clear(Run run) {
   for (size_t page = touched_.next(run.first, run.end); page < run.end; page = touched_.next(page + 1, run.end)) {
-    clear_unused<kPageBytes>(arena_.address_of(static_cast<uint32_t>(page)));
+    if constexpr (Arena::kNotesWrites) {
+      arena_.clear_page(static_cast<uint32_t>(page));
+    } else {
+      clear_unused<kPageBytes>(arena_.address_of(static_cast<uint32_t>(page)));
+    }
   }
 }
 
@@ -378,148 +347,6 @@ Location BitmapHeap::locate(uintptr_t address) const {
   const Meta meta = meta_of(static_cast<uint32_t>(first));
   return {stack ? SpanState::kStack : SpanState::kInUse, meta.generation,
           arena_.address_of(static_cast<uint32_t>(first)), meta.pages};
-}
-
-HeapAccounts BitmapHeap::accounts() const {
-  MutexLock lock(mutex_);
-  return accounts_;
-}
-
-void BitmapHeap::walk(WalkVisitor& visitor) const {
-  MutexLock lock(mutex_);
-  for (uint32_t page = 0; page < mapped();) {
-    const uint32_t end = idle_.test(page) ? walk_idle(page, visitor) : walk_span(page, visitor);
-    // not reached by programs: only a damaged pool is so
-    if (end == page) {
-      visitor.fault(WalkFault::kTiling, arena_.address_of(page));
-      return;  // nothing behind this page can be trusted
-    }
-    page = end;
-  }
-  walk_summaries(visitor);
-  if (!threads_are_watched()) walk_unmapped(visitor);
-  // not reached by programs: explore alone asks in the middle of a run
-  if (visitor.wants_hidden()) mapped() == 0 ? visitor.hidden(walk_leftovers()) : tell_hidden(visitor);
-}
-
-// The end of the Free span that begins at a page; the page itself if it is none.
-uint32_t BitmapHeap::walk_idle(uint32_t page, WalkVisitor& visitor) const {
-  const Run run = idle_run(page);
-  uint64_t wrong = 0;
-  uint64_t zero = 0;
-  uint32_t released = 0;
-  for_words(run.first, run.end - run.first, [&](size_t word, uint64_t mask) {
-    wrong |= (stack_.load(word) | used_.load(word) | start_.load(word)) & mask;
-    // What was issued and is not cleared says so (A9). A schedule may show the one store before the other.
-    if (!planted(Defect::kNeedsZeroLost) && !threads_are_watched())
-      wrong |= touched_.load(word) & ~zero_.load(word) & mask;
-    zero |= zero_.load(word) & mask;
-    released += static_cast<uint32_t>(std::popcount(released_.load(word) & mask));
-  });
-  // not reached by programs: only a damaged pool is so
-  if (run.first != page || wrong != 0) return page;
-  SpanView view;
-  view.base = arena_.address_of(page);
-  view.pages = run.end - page;
-  view.state = SpanState::kFree;
-  view.list = SpanList::kHeapFree;
-  view.needs_zero = zero != 0;
-  view.released_pages = released;
-  view.released = released == view.pages;
-  visitor.span(view);
-  return run.end;
-}
-
-// The same for a Stack or InUse span.
-uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor) const {
-  const Meta meta = meta_of(page);
-  const bool stack = stack_.test(page);
-  // not reached by programs: only a damaged pool is so
-  if (!start_.test(page) || meta.pages == 0 || meta.pages > mapped() - page || meta.generation > generation_) {
-    return page;
-  }
-  uint64_t wrong = 0;
-  uint64_t zero = 0;
-  uint32_t starts = 0;
-  uint32_t released = 0;
-  for_words(page, meta.pages, [&](size_t word, uint64_t mask) {
-    wrong |= ((stack ? ~stack_.load(word) | used_.load(word) : ~used_.load(word)) | idle_.load(word)) & mask;
-    zero |= zero_.load(word) & mask;
-    starts += static_cast<uint32_t>(std::popcount(start_.load(word) & mask));
-    released += static_cast<uint32_t>(std::popcount(released_.load(word) & mask));
-  });
-  // not reached by programs: only a damaged pool is so
-  if (wrong != 0 || starts != 1) return page;
-  SpanView view;
-  view.base = arena_.address_of(page);
-  view.pages = meta.pages;
-  view.state = stack ? SpanState::kStack : SpanState::kInUse;
-  view.generation = meta.generation;
-  view.order = meta.order;
-  const auto bytes = static_cast<uint32_t>(bytes_of(meta.pages));
-  if (stack) {
-    view.slot_bytes = meta.order < kMaxOrders ? static_cast<uint32_t>(order_bytes(meta.order)) : bytes;
-    view.capacity = static_cast<uint16_t>(bytes / view.slot_bytes);
-  }
-  view.limit = view.base + bytes;
-  view.needs_zero = zero != 0;
-  view.released_pages = released;
-  view.released = released != 0;
-  visitor.span(view);
-  return page + meta.pages;
-}
-
-// Summaries and hints are what searches believe.
-void BitmapHeap::walk_summaries(WalkVisitor& visitor) const {
-  for (size_t word = 0; word < mapped_words(); ++word) {
-    // not reached by programs: only a damaged pool is so
-    bool wrong = idle_.summed(word) != (idle_.load(word) != 0) || start_.summed(word) != (start_.load(word) != 0);
-    for (size_t hint = 0; hint < kHints; ++hint) {
-      const uint64_t runs = run_starts(idle_.load(word), uint32_t{1} << hint) & kMultiples[hint];
-      // not reached by programs: only a damaged pool is so
-      wrong = wrong || (word < hints_[hint] && runs != 0);
-    }
-    // not reached by programs: only a damaged pool is so
-    if (wrong) visitor.fault(WalkFault::kListMember, arena_.address_of(static_cast<uint32_t>(word * kWordBits)));
-  }
-}
-
-// Of a page behind the last mapped one no table says anything. While nothing is mapped, nothing is left of what was
-// before the last reset, in the first pages: more would take a walk too long.
-void BitmapHeap::walk_unmapped(WalkVisitor& visitor) const {
-  const uint32_t end = mapped();
-  const size_t first = end / kWordBits;
-  const size_t words = end != 0 ? 1 : std::min<size_t>(arena_.pages() / kWordBits, kFirstPages / kWordBits) + 1;
-  uint64_t left = 0;
-  for (size_t word = first; word < first + words; ++word) {
-    uint64_t bits = idle_.load(word) | start_.load(word);
-    for (const Bits* table : {&stack_, &used_, &zero_, &released_, &touched_}) bits |= table->load(word);
-    left |= word == first ? bits >> (end % kWordBits) : bits;
-  }
-  // not reached by programs: only a damaged pool is so
-  const bool located = end < arena_.pages() && locate(arena_.address_of(end)).state != SpanState::kUnmapped;
-  // not reached by programs: only a damaged pool is so
-  if (left != 0 || located) visitor.fault(WalkFault::kTiling, arena_.address_of(end));
-}
-
-// Nothing is mapped: what a reset would have cleared and the bits don't show; 0 if it did.
-uint64_t BitmapHeap::walk_leftovers() const {
-  uint64_t left = generation_;
-  for (const size_t hint : hints_) left |= hint;
-  for (uint32_t page = 0; page < std::min(arena_.pages(), kFirstPages); ++page) {
-    left |= meta_[page].load(std::memory_order_relaxed);
-  }
-  return left;
-}
-
-// What pages carry into their next life.
-// not reached by programs: explore alone asks in the middle of a run
-void BitmapHeap::tell_hidden(WalkVisitor& visitor) const {
-  for (size_t word = 0; word < mapped_words(); ++word) {
-    visitor.hidden(zero_.load(word));
-    visitor.hidden(released_.load(word));
-    visitor.hidden(touched_.load(word));
-  }
 }
 
 }  // namespace stackdrain

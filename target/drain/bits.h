@@ -18,6 +18,38 @@ namespace stackdrain {
 using Word = Atomic<uint64_t>;
 inline constexpr size_t kWordBits = 64;
 inline constexpr size_t kNoBit = ~size_t{0};
+inline constexpr uint64_t kAll = ~uint64_t{0};
+
+// Bits at the multiples of 2^class.
+inline constexpr uint64_t kMultiples[] = {kAll,
+                                          0x5555555555555555,
+                                          0x1111111111111111,
+                                          0x0101010101010101,
+                                          0x0001000100010001,
+                                          0x0000000100000001,
+                                          0x0000000000000001};
+
+// Bits from which `count` (1..64) set ones follow.
+constexpr uint64_t run_starts(uint64_t bits, uint32_t count) {
+  for (uint32_t width = 1; width < count;) {
+    const uint32_t shift = std::min(width, count - width);
+    bits &= bits >> shift;
+    width += shift;
+  }
+  return bits;
+}
+
+// Calls visit(word, mask) for the words of a range of bits.
+template <class Visit>
+void for_words(uint32_t first, uint32_t count, const Visit& visit) {
+  constexpr uint32_t kBits = kWordBits;
+  for (uint32_t end = first + count; first < end;) {
+    const uint32_t shift = first % kBits;
+    const uint32_t here = std::min(kBits - shift, end - first);
+    visit(first / kBits, (kAll >> (kBits - here)) << shift);
+    first += here;
+  }
+}
 
 class Bits {
  public:
