@@ -55,9 +55,10 @@ class Arena {
   // What may be written to of pages that are issued: all of them; of a stack's, the pool's links (`small`: in each of
   // its slots), and what note_written() says.
   void note_issued(uint32_t first, uint32_t pages, bool stack, bool small) {
+    if constexpr (!kNotesWrites) stack = false;
     for (uint32_t page = first; page < first + pages; ++page) {
       const uint8_t links = small ? kDirtyLinks : page == first ? kDirtyLink : uint8_t{0};
-      note_dirty(page, kNotesWrites && stack ? links : kDirtyAll);
+      note_dirty(page, stack ? links : kDirtyAll);
     }
   }
   // Who owns a stack may write to [lo, lo + bytes) from now on.

@@ -122,7 +122,7 @@ class PageHeap {
   }
 
   HeapAccounts accounts() const SD_EXCLUDES(mutex_);
-  // What a pool's accounts have of them; the rest is 0.
+  // What a pool's accounts have of its heap; the rest is 0.
   PoolStats stats() const SD_EXCLUDES(mutex_);
   size_t mapped_bytes() const {
     return static_cast<size_t>(mapped_pages_.load(std::memory_order_relaxed)) << kPageShift;

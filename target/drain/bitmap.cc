@@ -225,7 +225,7 @@ class BitmapPool : public CachedPool {
 
   void walk(WalkVisitor& visitor) const {
     SpanFacts facts(*this);
-    heap_.walk(visitor, &facts);
+    heap_.walk(visitor, facts);
     if (!visitor.wants_slots()) return;
     for (int order = 0; order < params().orders; ++order) walk_order(order, facts.slots_of(order), visitor);
     for (size_t size = 0; size < kSizes; ++size) {

@@ -75,14 +75,12 @@ class BitmapHeap {
 
   // Of an address in a Free page only the state is known. Lock-free.
   Location locate(uintptr_t address) const;
-  HeapAccounts accounts() const SD_EXCLUDES(mutex_);
-  // What a pool's accounts have of them; the rest is 0.
+  // What a pool's accounts have of its heap; the rest is 0.
   PoolStats stats() const SD_EXCLUDES(mutex_);
   size_t mapped_bytes() const { return size_t{mapped()} << kPageShift; }
   uint32_t mapped() const { return mapped_pages_.load(std::memory_order_relaxed); }
-  // Spans in address order, then faults. World stopped. What a Stack span's slots are doing is its pool's to add
-  // (`pool`; nullptr: nobody's).
-  void walk(WalkVisitor& visitor, StackSpanFacts* pool = nullptr) const SD_EXCLUDES(mutex_);
+  // Spans in address order, then faults. World stopped. What a Stack span's slots are doing is its pool's to add.
+  void walk(WalkVisitor& visitor, StackSpanFacts& pool) const SD_EXCLUDES(mutex_);
 
   Arena& arena() const { return arena_; }
   // Only the planted defect free-before-metadata.
@@ -117,7 +115,7 @@ class BitmapHeap {
   void clear(Run run) SD_REQUIRES(mutex_);
   void give_back_memory(Run run) SD_REQUIRES(mutex_);
   uint32_t walk_idle(uint32_t page, WalkVisitor& visitor) const SD_REQUIRES(mutex_);
-  uint32_t walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFacts* pool) const SD_REQUIRES(mutex_);
+  uint32_t walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFacts& pool) const SD_REQUIRES(mutex_);
   void walk_summaries(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   void walk_unmapped(WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   uint64_t walk_leftovers() const SD_REQUIRES(mutex_);

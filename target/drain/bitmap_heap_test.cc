@@ -22,6 +22,17 @@ SpanUse large_stack(uint32_t pages) {
   return {SpanState::kStack, kLargeOrder, static_cast<uint32_t>(pages * kPageBytes)};
 }
 
+// A heap whose spans' slots nobody knows.
+struct AsItIs final : StackSpanFacts {
+  explicit AsItIs(const BitmapHeap& the_heap) : heap(the_heap) {}
+  void fill(SpanView&) override {}
+  void walk(WalkVisitor& visitor) const {
+    AsItIs nobody(heap);
+    heap.walk(visitor, nobody);
+  }
+  const BitmapHeap& heap;
+};
+
 struct Live {
   uint32_t first;
   uint32_t pages;
@@ -103,12 +114,12 @@ class BitmapHeapTest : public testing::Test {
   }
 
   void check() const {
-    const HeapAccounts accounts = heap_.accounts();
+    const PoolStats accounts = heap_.stats();
     ASSERT_EQ(accounts.system_bytes, heap_.mapped_bytes());
     ASSERT_EQ(accounts.stack_bytes, stack_bytes_);
     ASSERT_EQ(accounts.heap_bytes, heap_bytes_);
     ASSERT_EQ(accounts.idle_bytes, heap_.mapped_bytes() - stack_bytes_ - heap_bytes_);
-    const CollectedWalk walk(heap_);
+    const CollectedWalk walk((AsItIs(heap_)));
     ASSERT_EQ(walk.faults, "");
     uint32_t page = 0;
     uint32_t released = 0;
@@ -168,7 +179,7 @@ TEST_F(BitmapHeapTest, RandomOperationsAgreeWithAModelOfPages) {
         case 6:
           if (random() % 16 != 0) break;
           heap_.release_idle();
-          ASSERT_EQ(heap_.accounts().released_bytes, heap_.accounts().idle_bytes);
+          ASSERT_EQ(heap_.stats().released_bytes, heap_.stats().idle_bytes);
           break;
         default:
           if (!live_.empty()) free(random() % live_.size());
@@ -199,11 +210,31 @@ TEST_F(BitmapHeapTest, ASpanFreedInOnePieceIsCountedOnce) {
   heap_.allocate(4, kSmallStack);
   const std::vector<PageMask> both{{first / 64, 0xff}};
   heap_.free_words(both);
-  const HeapAccounts accounts = heap_.accounts();
-  EXPECT_EQ(accounts.stack_spans_taken, 2u);
-  EXPECT_EQ(accounts.stack_spans_released, 2u);
+  const PoolStats accounts = heap_.stats();
+  EXPECT_EQ(accounts.spans_taken, 2u);
+  EXPECT_EQ(accounts.spans_released, 2u);
   EXPECT_EQ(accounts.stack_bytes, 0u);
   EXPECT_EQ(accounts.peak_stack_bytes, 8 * kPageBytes);
+}
+
+TEST_F(BitmapHeapTest, AResetClearsWhatWasWrittenTo) {
+  const uintptr_t heap_span = arena_.address_of(heap_.allocate(3, kHeapUse));
+  const uintptr_t small = arena_.address_of(heap_.allocate(4, kSmallStack));
+  const uintptr_t large = arena_.address_of(heap_.allocate(8, large_stack(8)));
+  const auto write = [](uintptr_t lo, size_t bytes) {
+    asan_unpoison(lo, bytes);
+    std::memset(reinterpret_cast<void*>(lo), 0xff, bytes);
+  };
+  write(heap_span, 3 * kPageBytes);
+  for (size_t slot = 0; slot < kPoolSpanBytes; slot += kMinStackBytes) write(small + slot, kLinkBytes);
+  write(large, kLinkBytes);
+  arena_.note_written(large + 5 * kPageBytes - 8, 16);
+  write(large + 5 * kPageBytes - kMinStackBytes, 2 * kMinStackBytes);
+  const size_t mapped = heap_.mapped_bytes();
+  heap_.reset(0, kPageBytes);
+  asan_unpoison(arena_.base(), mapped);
+  const auto* words = reinterpret_cast<const uint64_t*>(arena_.base());
+  for (size_t i = 0; i < mapped / sizeof(uint64_t); ++i) ASSERT_EQ(words[i], 0u) << "word " << i;
 }
 
 TEST_F(BitmapHeapTest, OnlyWhatWasIssuedCanBeFreed) {
@@ -303,7 +334,7 @@ TEST(BitmapHeapLocate, AnswersRightWhileNeighboursComeAndGo) {
   }
   over.store(true);
   for (std::thread& churner : churners) churner.join();
-  EXPECT_EQ(CollectedWalk(heap).faults, "");
+  EXPECT_EQ(CollectedWalk(AsItIs(heap)).faults, "");
 }
 
 }  // namespace

@@ -13,17 +13,12 @@ constexpr uint32_t kFirstPages = 128;  // of an arena, where each reset has some
 
 }  // namespace
 
-HeapAccounts BitmapHeap::accounts() const {
-  MutexLock lock(mutex_);
-  return accounts_;
-}
-
 PoolStats BitmapHeap::stats() const {
   MutexLock lock(mutex_);
   return accounts_.stats();
 }
 
-void BitmapHeap::walk(WalkVisitor& visitor, StackSpanFacts* pool) const {
+void BitmapHeap::walk(WalkVisitor& visitor, StackSpanFacts& pool) const {
   MutexLock lock(mutex_);
   for (uint32_t page = 0; page < mapped();) {
     const uint32_t end = idle_.test(page) ? walk_idle(page, visitor) : walk_span(page, visitor, pool);
@@ -74,7 +69,7 @@ uint32_t BitmapHeap::walk_idle(uint32_t page, WalkVisitor& visitor) const {
 }
 
 // The same for a Stack or InUse span.
-uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFacts* pool) const {
+uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFacts& pool) const {
   const Meta meta = meta_of(page);
   const bool stack = stack_.test(page);
   // not reached by programs: only a damaged pool is so
@@ -109,7 +104,7 @@ uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFac
                 .needs_zero = zero != 0,
                 .released = released != 0,
                 .released_pages = released};
-  if (stack && pool != nullptr) pool->fill(view);
+  if (stack) pool.fill(view);
   visitor.span(view);
   return page + meta.pages;
 }
