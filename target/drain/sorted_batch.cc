@@ -13,7 +13,7 @@
 //
 // No dead stack is touched: the slots of a span that stays are free by a bit in its descriptor, until somebody takes
 // them. A chunk is taken for a note that it gets, and each stack can be put off once: an arena's units bound the notes
-// and the chunks of a region. They are reserved once, lie in a row, and nothing can run out.
+// and the chunks of a region. They are reserved once, lie in rows, and nothing can run out.
 //
 // Thread-safety. retire: a thread finds its chunks by the number of the batch, which is no other batch's of any pool
 // (open_chunks); what it writes there is read by end_mark, when every marker is done, and whoever waited for them
@@ -39,6 +39,7 @@ namespace stackdrain {
 namespace {
 
 constexpr uint32_t kRegions = 64;
+constexpr uint32_t kShortRow = 16;  // chunks
 constexpr uint32_t kWordBits = 64;
 constexpr uint32_t kPagesPerWord = kWordBits / kUnitsPerPage;
 
@@ -70,7 +71,7 @@ class SortedBatchPool : public DeferringPool {
   explicit SortedBatchPool(Arena& arena)
       : DeferringPool(arena),
         region_shift_(shift_for(arena, PoolParams{}.least_share_bytes)),
-        chunks_((size_t{kRegions} << region_shift_) + kRegions),
+        chunks_((size_t{kRegions} << region_shift_) + kRegions * (kShortRow + 2)),
         marks_((size_t{kRegions} << region_shift_) / kWordBits) {}
 
   void reset(const PoolParams& params) {
@@ -164,8 +165,9 @@ class SortedBatchPool : public DeferringPool {
   }
 
  private:
-  static constexpr size_t kLine = 64;   // bytes of a cache line
-  static constexpr size_t kAhead = 16;  // visits between a descriptor's prefetch and its use
+  static constexpr size_t kLine = 64;          // bytes of a cache line
+  static constexpr uint32_t kChunksAhead = 2;  // chunks between asking for one and reading it
+  static constexpr size_t kAhead = 16;         // visits between a descriptor's prefetch and its use
 
   // At least a word of marks: two shares never write the same one.
   static int shift_for(const Arena& arena, size_t least_share_bytes) {
@@ -176,10 +178,14 @@ class SortedBatchPool : public DeferringPool {
   static uint32_t units_of(size_t bytes) { return static_cast<uint32_t>(bytes / kMinStackBytes); }
   static size_t bytes_of(size_t units) { return units * kMinStackBytes; }
   uintptr_t address_of(uint32_t unit) const { return arena_base() + uintptr_t{unit} * kMinStackBytes; }
-  // Each region's row begins a chunk further on: at distances of a power of two all rows' first chunks would share the
-  // few lines of one set of a cache, and a marker, who writes to all of them at random, would miss each time.
+  // A region's first chunks are in a short row, so that many regions' share few pages: a marker writes to all of them
+  // at random. The rest of them is in a long one. Rows begin a chunk further on than at distances of a power of two,
+  // where all rows' first chunks would share the few lines of one set of a cache.
   Chunk& chunk_of(uint32_t region, uint32_t index) const {
-    return chunks_[(size_t{region} << region_shift_) + region + index];
+    // not reached by programs: a share of theirs has 64 units, which two chunks hold
+    if (index < kShortRow) return chunks_[region * (kShortRow + 1) + index];
+    // not reached by programs: a share of theirs has 64 units, which two chunks hold
+    return chunks_[kRegions * (kShortRow + 1) + (size_t{region} << region_shift_) + region + index - kShortRow];
   }
 
   // That the arena has as many regions as it can have, that each of those in use has notes, and that no chunk is left
@@ -237,6 +243,14 @@ class SortedBatchPool : public DeferringPool {
     return take_chunk(region);
   }
 
+  // Asks for all lines of a chunk, so that they come together. kWrites: 1 if they will be written to, else 0.
+  template <int kWrites>
+  static void fetch_chunk(const Chunk& chunk) {
+    for (size_t line = 0; line < sizeof(Chunk); line += kLine) {
+      __builtin_prefetch(reinterpret_cast<const char*>(&chunk) + line, kWrites);
+    }
+  }
+
   // Out of line, so that the ordinary retire needs no stack frame.
   [[gnu::noinline]] Chunk& take_chunk(uint32_t region) {
     if (open_chunks.batch != batch_) join_batch();
@@ -244,9 +258,7 @@ class SortedBatchPool : public DeferringPool {
     if (index == 0) used_.fetch_or(uint64_t{1} << region, std::memory_order_relaxed);
     Chunk& chunk = chunk_of(region, index);
     // All of its lines are written soon: asked for together, they come together.
-    for (size_t line = 0; line < sizeof(Chunk); line += kLine) {
-      __builtin_prefetch(reinterpret_cast<const char*>(&chunk) + line, 1);
-    }
+    fetch_chunk<1>(chunk);
     chunk.count = chunk.units = 0;
     open_chunks.of[region] = &chunk;
     return chunk;
@@ -296,6 +308,7 @@ class SortedBatchPool : public DeferringPool {
     size_t units = 0;
     for (uint32_t i = 0; i < chunks; ++i) {
       const Chunk& chunk = chunk_of(region, i);
+      fetch_chunk<0>(chunk_of(region, i + kChunksAhead));
       uint32_t count = chunk.count;
       if (planted(Defect::kQ7LastNodeSkipped) && i + 1 == chunks) --count;
       for (uint32_t n = 0; n < count; ++n) {
