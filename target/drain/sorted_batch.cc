@@ -39,7 +39,7 @@ namespace stackdrain {
 namespace {
 
 constexpr uint32_t kRegions = 64;
-constexpr uint32_t kShortRow = 16;  // chunks
+constexpr size_t kShortRow = 16;  // chunks
 constexpr uint32_t kWordBits = 64;
 constexpr uint32_t kPagesPerWord = kWordBits / kUnitsPerPage;
 
@@ -182,9 +182,7 @@ class SortedBatchPool : public DeferringPool {
   // at random. The rest of them is in a long one. Rows begin a chunk further on than at distances of a power of two,
   // where all rows' first chunks would share the few lines of one set of a cache.
   Chunk& chunk_of(uint32_t region, uint32_t index) const {
-    // not reached by programs: a share of theirs has 64 units, which two chunks hold
     if (index < kShortRow) return chunks_[region * (kShortRow + 1) + index];
-    // not reached by programs: a share of theirs has 64 units, which two chunks hold
     return chunks_[kRegions * (kShortRow + 1) + (size_t{region} << region_shift_) + region + index - kShortRow];
   }
 
