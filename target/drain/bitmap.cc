@@ -595,6 +595,7 @@ class BitmapPool : public CachedPool {
     const size_t end = words();
     word = small.dirty.next(word, end);
     if (word == end) return 0;
+    if (may_keep == 0) heap_.fetch(word / kWordsPerPageWord);  // else most of them stay
     Sweep sweep{small, std::countr_zero(kPoolSpanBytes / order_bytes(order)), may_keep};
     MutexLock lock(lock_of(order));
     count_locks(1);

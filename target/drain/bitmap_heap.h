@@ -70,6 +70,19 @@ class BitmapHeap {
   void free(uint32_t first) SD_EXCLUDES(mutex_);
   // Frees whole Stack spans, all at once; none reaches from one word into another.
   void free_words(std::span<const PageMask> masks) SD_EXCLUDES(mutex_);
+  // Asks for what free_words() will write to, from a word of pages on, so that all of it comes at once, and meanwhile.
+  // What is behind these two lines of a table a processor fetches by itself.
+  void fetch(size_t word) const SD_NO_ANALYSIS {
+    __builtin_prefetch(&mutex_, 1);
+    __builtin_prefetch(&accounts_, 1);
+    __builtin_prefetch(&accounts_.locks_taken, 1);
+    __builtin_prefetch(&hints_, 1);
+    for (const size_t line : {word, word + kWordsALine}) {
+      idle_.fetch(line);
+      start_.fetch(line);
+      stack_.fetch(line);
+    }
+  }
   // Gives all idle memory back to the system; the bytes newly released.
   uint64_t release_idle() SD_EXCLUDES(mutex_);
 

@@ -17,6 +17,7 @@ namespace stackdrain {
 
 using Word = Atomic<uint64_t>;
 inline constexpr size_t kWordBits = 64;
+inline constexpr size_t kWordsALine = 8;  // of a cache
 inline constexpr size_t kNoBit = ~size_t{0};
 inline constexpr uint64_t kAll = ~uint64_t{0};
 
@@ -60,6 +61,9 @@ class Bits {
   bool test(size_t bit) const { return (load(bit / kWordBits) >> (bit % kWordBits) & 1) != 0; }
   static uint64_t mask(size_t bit) { return uint64_t{1} << (bit % kWordBits); }
 
+  // Asks for a word that is written to soon.
+  void fetch(size_t index) const { __builtin_prefetch(&words_[index], 1); }
+
   // By the only writer.
   void store(size_t index, uint64_t bits) const { words_[index].store(bits, std::memory_order_relaxed); }
   void put(size_t index, uint64_t bits) const { store(index, load(index) | bits); }
@@ -96,6 +100,10 @@ class SummedBits {
   void drop(size_t index, uint64_t bits) const {
     bits_.drop(index, bits);
     if (bits_.load(index) == 0) summary_.drop(index / kWordBits, Bits::mask(index));
+  }
+  void fetch(size_t index) const {
+    bits_.fetch(index);
+    summary_.fetch(index / kWordBits);
   }
   // The first word from `index` on and below `end` that is not zero; `end` if there is none.
   size_t next_word(size_t index, size_t end) const { return summary_.next(index, end); }
