@@ -170,8 +170,10 @@ void PageHeap::issue(Span* span, SpanUse use) {
     accounts_.released_bytes -= bytes_of(pages);
     span->released = false;
   }
-  for (uint32_t page = span->first(); page < span->first() + pages; ++page) set_map(page, span);
-  arena_.note_issued(span->first(), pages, stack, use.order != kLargeOrder);
+  for (uint32_t page = span->first(); page < span->first() + pages; ++page) {
+    set_map(page, span);
+    arena_.note_dirty(page, Arena::dirty_from_issue(page == span->first(), stack, use.order != kLargeOrder));
+  }
   accounts_.idle_bytes -= bytes_of(pages);
   (stack ? accounts_.stack_bytes : accounts_.heap_bytes) += bytes_of(pages);
   accounts_.stack_spans_taken += stack ? 1 : 0;

@@ -182,7 +182,11 @@ void BitmapHeap::issue(uint32_t first, uint32_t pages, SpanUse use) {
   accounts_.stack_spans_taken += stack ? 1 : 0;
   accounts_.peak_stack_bytes = std::max(accounts_.peak_stack_bytes, accounts_.stack_bytes);
   if (!stack) asan_unpoison(arena_.address_of(first), bytes_of(pages));
-  if constexpr (Arena::kNotesWrites) arena_.note_issued(first, pages, stack, use.order != kLargeOrder);
+  if constexpr (Arena::kNotesWrites) {
+    for (uint32_t page = first; page < first + pages; ++page) {
+      arena_.note_dirty(page, Arena::dirty_from_issue(page == first, stack, use.order != kLargeOrder));
+    }
+  }
   if (planted(Defect::kStatePublishedEarly)) {
     start_.put(first / kWordBits, Bits::mask(first));
     publish(first, pages, use.state);
