@@ -6,11 +6,10 @@
 namespace stackdrain {
 
 void Arena::clear_page(uint32_t page) {
-  constexpr uint32_t kUnits = kPageBytes / kMinStackBytes;
   const uint32_t dirty = std::exchange(dirty_[page], uint8_t{0});
   const uintptr_t base = address_of(page);
   if (dirty == kDirtyAll) return clear_unused<kPageBytes>(base);
-  for (uint32_t unit = 0; unit < kUnits; ++unit) {
+  for (uint32_t unit = 0; unit < kUnitsPerPage; ++unit) {
     const uintptr_t lo = base + unit * kMinStackBytes;
     if ((dirty >> unit & kDirtyUnit) != 0) {
       clear_unused<kMinStackBytes>(lo);

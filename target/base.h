@@ -49,6 +49,8 @@ constexpr uint64_t bytes_of(uint64_t pages) {
 }
 // Smallest stack, order 0: 2 KiB.
 inline constexpr size_t kMinStackBytes = 2048;
+// A page has so many of them, its units.
+inline constexpr uint32_t kUnitsPerPage = kPageBytes / kMinStackBytes;
 // Orders a pool may have; PoolParams::orders says how many it has (3 at the seed, 4 since 2014-12).
 inline constexpr int kMaxOrders = 4;
 // Pages of a small-stack span (32 KiB), and also the cap of one processor's cache per order.

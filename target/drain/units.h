@@ -11,7 +11,6 @@
 
 namespace stackdrain {
 
-inline constexpr uint32_t kUnitsPerPage = kPageBytes / kMinStackBytes;
 inline constexpr uint32_t kUnitsPerSpan = kPoolSpanBytes / kMinStackBytes;
 
 // Memory of its own, zero, which the system provides when it is touched.
