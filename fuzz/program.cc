@@ -322,6 +322,7 @@ PoolParams world_params(Operation world, bool& concurrent) {
   // Small worlds: little is mapped at a time, so that a reset and a walk stay cheap.
   params.grow_chunk_bytes = size_t{128} << 10;
   params.least_share_bytes = size_t{128} << 10;
+  params.first_chunks = 4;
   params.max_stack_bytes = size_t{512} << 10;
   return params;
 }

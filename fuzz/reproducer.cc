@@ -90,6 +90,7 @@ void write_params(Text& out, const PoolParams& params) {
   out.line("  params.drain_hold = DrainHold::%s;", kHolds[static_cast<size_t>(params.drain_hold)]);
   out.line("  params.drain_batch = %u;", params.drain_batch);
   out.line("  params.least_share_bytes = %zu;", params.least_share_bytes);
+  out.line("  params.first_chunks = %u;", params.first_chunks);
 }
 
 void write_defect(Text& out) {

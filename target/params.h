@@ -39,6 +39,10 @@ struct PoolParams {
   // cover the arena; a power of two from 128 KiB to 1 MiB. At 1 MiB the marks of two shares never lie on one cache
   // line; less is for small worlds, which would have one share otherwise.
   size_t least_share_bytes = size_t{1} << 20;
+  // sorted-batch: chunks of notes that lie side by side, whatever their share, before each share has a row of its own;
+  // a multiple of 4 from 0 to 256, which is most of what 8 Ki stacks take. Less is for small worlds, which would have
+  // no rows.
+  uint32_t first_chunks = 256;
   // Nanoseconds of some clock; read once for each span that becomes Free in a PageHeap, which then remembers it, as
   // Go's scavenger wanted it until 1.13 (MHeap_FreeSpanLocked: unusedsince). nullptr: nobody wants to know.
   int64_t (*idle_clock)() = nullptr;

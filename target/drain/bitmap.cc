@@ -83,6 +83,9 @@ constexpr size_t count_lanes(uint64_t lanes) {
 }
 static_assert(count_lanes(0x0001'0000'0001'0001) == 3);
 
+// The bits of the words of one word of pages, in a word that has a bit for each word.
+constexpr uint64_t kPageWord = (uint64_t{1} << kWordsPerPageWord) - 1;
+
 // The lanes of a word's spans: the first unit of each is a slot.
 constexpr uint64_t kAllLanes = 0x0001000100010001;
 constexpr uint64_t span_lanes(uint64_t slots) {
@@ -575,6 +578,7 @@ class BitmapPool : public CachedPool {
   // Some words of an order that are looked at under one hold of its lock.
   struct Sweep {
     const Small& small;
+    uint64_t slots;      // of a word whose spans are all the order's
     int slots_shift;     // a span has 2^slots_shift slots
     size_t may_keep;     // empty spans that may stay
     size_t settled = 0;  // slots that were pending and are free
@@ -596,7 +600,7 @@ class BitmapPool : public CachedPool {
     word = small.dirty.next(word, end);
     if (word == end) return 0;
     if (may_keep == 0) heap_.fetch(word / kWordsPerPageWord);  // else most of them stay
-    Sweep sweep{small, std::countr_zero(kPoolSpanBytes / order_bytes(order)), may_keep};
+    Sweep sweep{small, span_slots(order) * kAllLanes, std::countr_zero(kPoolSpanBytes / order_bytes(order)), may_keep};
     MutexLock lock(lock_of(order));
     count_locks(1);
     while (words_left > 0 && word < end) {
@@ -628,16 +632,51 @@ class BitmapPool : public CachedPool {
     uint64_t stay = dirty.load(index);
     uint64_t look = stay >> (word % kWordBits) << (word % kWordBits);
     size_t left = words_left;
-    for (; look != 0 && left > 0; look &= look - 1, --left) {
-      count_work();
+    while (look != 0 && left > 0) {
       word = first + static_cast<size_t>(std::countr_zero(look));
+      if constexpr (!kKeeps) {
+        const uint64_t words = kPageWord << (word % kWordBits);
+        if (word % kWordsPerPageWord == 0 && (look & words) == words && left >= kWordsPerPageWord &&
+            sweep_page_word(sweep, word)) {
+          look ^= words;
+          stay ^= words;
+          left -= kWordsPerPageWord;
+          word += kWordsPerPageWord - 1;
+          continue;
+        }
+      }
+      count_work();
       if (!sweep_word<kKeeps>(sweep, word)) stay ^= look & (~look + 1);
+      look &= look - 1;
+      --left;
     }
     if constexpr (!kKeeps) leaving_.add(sweep.leaving);
     dirty.store(index, stay);
     words_left = left;
     told.take(sweep);
     return look == 0 ? first + kWordBits : word + 1;
+  }
+
+  // The words of a word of pages, if all of it is empty spans of the order and nothing is pending, as mostly a cycle
+  // after many of them were kept: then they leave, and it is a tenth of what one after the other would be.
+  bool sweep_page_word(Sweep& sweep, size_t word) SD_REQUIRES(drain_mutex_) {
+    const Small& small = sweep.small;
+    const uint64_t all = sweep.slots;
+    uint64_t other = 0;
+    for (size_t i = word; i < word + kWordsPerPageWord; ++i) {
+      other |= (small.slots.load(i) ^ all) | (small.free.load(i) ^ all) | small.pending.load(i);
+    }
+    if (other != 0) return false;
+    // not reached by programs: they have no stacks for so many spans
+    for (size_t i = word; i < word + kWordsPerPageWord; ++i) {
+      // not reached by programs: they have no stacks for so many spans
+      count_work();
+      small.slots.store(i, 0);
+      small.free.store(i, 0);
+    }
+    sweep.left += kWordsPerPageWord * count_lanes(kAllLanes);
+    leave_later(sweep, {word / kWordsPerPageWord, kAll});
+    return true;
   }
 
   // What is pending in a word is free. Of its empty spans so many as may be kept stay; true if some do.

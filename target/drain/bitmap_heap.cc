@@ -13,6 +13,9 @@ namespace {
 // Above this many touched bytes a reset gives the memory back instead of clearing it by hand.
 constexpr size_t kClearByHandBytes = size_t{64} << 20;
 constexpr uint32_t kWordPages = kWordBits;
+// A word of pages that is all spans of small stacks: where these begin, and how many they are.
+constexpr uint64_t kPoolSpans = kMultiples[std::countr_zero(kPoolSpanPages)];
+constexpr uint64_t kPoolSpansAWord = kWordBits / kPoolSpanPages;
 constexpr int kPagesBits = 24;  // of meta_
 constexpr int kOrderBits = 8;
 
@@ -257,8 +260,14 @@ void BitmapHeap::free_words(std::span<const PageMask> masks) {
   size_t lowest = masks.front().word;
   for (const PageMask& leaving : masks) {
     STACKDRAIN_CHECK((leaving.pages & ~stack_.load(leaving.word)) == 0, "only Stack pages can be freed together");
-    pages += static_cast<uint64_t>(std::popcount(leaving.pages));
-    spans += static_cast<uint64_t>(std::popcount(leaving.pages & start_.load(leaving.word)));
+    const uint64_t starts = leaving.pages & start_.load(leaving.word);
+    if (leaving.pages == kAll && starts == kPoolSpans) {  // as most often, and counting bits is dear on a plain x86-64
+      pages += kWordBits;
+      spans += kPoolSpansAWord;
+    } else {
+      pages += static_cast<uint64_t>(std::popcount(leaving.pages));
+      spans += static_cast<uint64_t>(std::popcount(starts));
+    }
     lowest = std::min(lowest, leaving.word);
     withdraw(leaving, true);
     if constexpr (asan_enabled) {

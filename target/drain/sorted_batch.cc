@@ -2,10 +2,13 @@
 // nothing else to do.
 //
 //   retire ─▶ a chunk of 62 notes, which one thread has for one region of the arena: the stack's first 2 KiB unit
-//             plain stores; one atomic addition a chunk hands it out      regions: up to 64, an equal share of the
-//             arena
+//             plain stores                            regions: up to 64, an equal share of the arena
+//             the first 256 chunks lie side by side in the order in which they are taken, by four at a time, so that a
+//             few stacks of many regions are notes on few pages; those after them lie in a row a region, one atomic
+//             addition each
 //   end_mark: a region is a share; the leader and who calls help() take them, lowest first, until none is left:
-//             its notes ─▶ marks_, one bit a unit (a distribution sort: random, but in a bitmap that fits a cache)
+//             its notes (the leader has linked those of the first chunks) ─▶ marks_, one bit a unit (a distribution
+//             sort: random, but in a bitmap that fits a cache)
 //             its marks, in address order ─▶ visits: a span and which of its slots; the page map says where one ends,
 //             so that its descriptor is fetched ahead and touched once, kAhead visits later
 //             ─▶ ReferencePool::Sweep ─▶ what became empty ─▶ page heap, runs of neighbours as one
@@ -13,7 +16,7 @@
 //
 // No dead stack is touched: the slots of a span that stays are free by a bit in its descriptor, until somebody takes
 // them. A chunk is taken for a note that it gets, and each stack can be put off once: an arena's units bound the notes
-// and the chunks of a region. They are reserved once, lie in rows, and nothing can run out.
+// and the chunks of a region. They are reserved once, each row as long as that, and nothing can run out.
 //
 // Thread-safety. retire: a thread finds its chunks by the number of the batch, which is no other batch's of any pool
 // (open_chunks); what it writes there is read by end_mark, when every marker is done, and whoever waited for them
@@ -28,6 +31,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <utility>
 
 #include "target/drain/deferring.h"
 #include "target/drain/policy_list.h"
@@ -39,7 +43,9 @@ namespace stackdrain {
 namespace {
 
 constexpr uint32_t kRegions = 64;
-constexpr size_t kShortRow = 16;  // chunks
+constexpr uint32_t kFirstChunks = 256;  // PoolParams::first_chunks at the most
+constexpr uint32_t kBlock = 4;          // of these, which a thread takes at once
+constexpr uint8_t kNoRegion = 0xff;
 constexpr uint32_t kWordBits = 64;
 constexpr uint32_t kPagesPerWord = kWordBits / kUnitsPerPage;
 
@@ -51,9 +57,12 @@ struct Chunk {
 };
 static_assert(sizeof(Chunk) == 256);
 
-// The chunks that this thread writes, by region. Of the batch of that number, else not its own any more.
+// The chunks that this thread writes, by region, and those of its block that it has not begun. Of the batch of that
+// number, else not its own any more.
 struct OpenChunks {
   uint64_t batch = 0;
+  uint32_t next = 0;
+  uint32_t end = 0;
   std::array<Chunk*, kRegions> of{};
 };
 thread_local constinit OpenChunks open_chunks;
@@ -71,10 +80,16 @@ class SortedBatchPool : public DeferringPool {
   explicit SortedBatchPool(Arena& arena)
       : DeferringPool(arena),
         region_shift_(shift_for(arena, PoolParams{}.least_share_bytes)),
-        chunks_((size_t{kRegions} << region_shift_) + kRegions * (kShortRow + 2)),
-        marks_((size_t{kRegions} << region_shift_) / kWordBits) {}
+        first_chunks_(kFirstChunks + 1),
+        chunks_((size_t{kRegions} << region_shift_) + kRegions),
+        marks_((size_t{kRegions} << region_shift_) / kWordBits) {
+    region_of_.fill(kNoRegion);
+    next_[kFirstChunks] = kFirstChunks;
+  }
 
   void reset(const PoolParams& params) {
+    std::fill_n(region_of_.begin(), first_chunks(), kNoRegion);
+    blocks_.store(0, std::memory_order_relaxed);
     DeferringPool::reset(params);
     // not reached by programs: what runs to its end leaves no notes
     for (uint64_t regions = used_.exchange(0, std::memory_order_relaxed); regions != 0; regions &= regions - 1) {
@@ -136,7 +151,7 @@ class SortedBatchPool : public DeferringPool {
 
   PoolStats stats() const {
     PoolStats stats = DeferringPool::stats();
-    for_each_chunk([&](const Chunk& chunk) {
+    for_each_chunk([&](const Chunk& chunk, uint32_t) {
       stats.held_stacks += chunk.count;
       stats.held_bytes += bytes_of(chunk.units);
       stats.live_stacks -= chunk.count;
@@ -148,7 +163,7 @@ class SortedBatchPool : public DeferringPool {
 
   void walk(WalkVisitor& visitor) const {
     DeferringPool::walk(visitor);
-    for_each_chunk([&](const Chunk& chunk) {
+    for_each_chunk([&](const Chunk& chunk, uint32_t) {
       for (uint32_t i = 0; i < chunk.count; ++i) {
         const uintptr_t lo = address_of(chunk.notes[i]);
         const Span* span = heap_.span_of(lo);
@@ -178,16 +193,18 @@ class SortedBatchPool : public DeferringPool {
   static uint32_t units_of(size_t bytes) { return static_cast<uint32_t>(bytes / kMinStackBytes); }
   static size_t bytes_of(size_t units) { return units * kMinStackBytes; }
   uintptr_t address_of(uint32_t unit) const { return arena_base() + uintptr_t{unit} * kMinStackBytes; }
-  // A region's first chunks are in a short row, so that many regions' share few pages: a marker writes to all of them
-  // at random. The rest of them is in a long one. Rows begin a chunk further on than at distances of a power of two,
-  // where all rows' first chunks would share the few lines of one set of a cache.
+  // Of a region's own row. Rows begin a chunk further on than at distances of a power of two, where all rows' first
+  // chunks would share the few lines of one set of a cache.
   Chunk& chunk_of(uint32_t region, uint32_t index) const {
-    if (index < kShortRow) return chunks_[region * (kShortRow + 1) + index];
-    return chunks_[kRegions * (kShortRow + 1) + (size_t{region} << region_shift_) + region + index - kShortRow];
+    return chunks_[(size_t{region} << region_shift_) + region + index];
+  }
+  // Of the first chunks, those in blocks that somebody has taken.
+  uint32_t first_chunks() const {
+    return std::min(blocks_.load(std::memory_order_relaxed) * kBlock, params().first_chunks);
   }
 
-  // That the arena has as many regions as it can have, that each of those in use has notes, and that no chunk is left
-  // with room in it but the one that each thread has, each time that it begins to write them.
+  // That the arena has as many regions as it can have, that each chunk has notes, of its region, and that none is left
+  // with room in it but the one that each thread has for a region, each time that it begins to write them.
   void walk_regions(WalkVisitor& visitor) const {
     // not reached by programs: nobody walks in the pause, where regions are given back one by one
     if (threads_are_watched() || drain_pending()) return;
@@ -198,26 +215,30 @@ class SortedBatchPool : public DeferringPool {
     if (region * kRegions < units || (!is_least && region / 2 * kRegions >= units)) {
       visitor.fault(WalkFault::kDeferred, arena_base());
     }
-    for (uint64_t regions = used_.load(std::memory_order_relaxed); regions != 0; regions &= regions - 1) {
-      const auto used = static_cast<uint32_t>(std::countr_zero(regions));
-      const uint32_t count = taken_[used].load(std::memory_order_relaxed);
-      uint32_t open = 0;
-      for (uint32_t i = 0; i < count; ++i) open += static_cast<uint32_t>(chunk_of(used, i).count < Chunk::kNotes);
+    std::array<uint32_t, kRegions> open{};
+    for_each_chunk([&](const Chunk& chunk, uint32_t at) {
+      open[at] += static_cast<uint32_t>(chunk.count < Chunk::kNotes);
+      const bool is_of_region = chunk.count != 0 && chunk.notes[0] >> region_shift_ == at;
       // not reached by programs: only a damaged pool is so
-      if (count == 0 || open > writers_for_walk_.load(std::memory_order_relaxed)) {
-        visitor.fault(WalkFault::kDeferred, address_of(used << region_shift_));
+      if (!is_of_region || open[at] > writers_for_walk_.load(std::memory_order_relaxed)) {
+        visitor.fault(WalkFault::kDeferred, address_of(at << region_shift_));
       }
-    }
+      return true;
+    });
   }
 
-  // All chunks with notes in them, until `each` says false. World stopped.
+  // All chunks with notes in them, and their regions, until `each` says false. World stopped.
   template <class Each>
   void for_each_chunk(Each each) const {
+    for (uint32_t i = 0; i < first_chunks(); ++i) {
+      // not reached by programs: only a damaged pool ends early
+      if (region_of_[i] != kNoRegion && !each(first_chunks_[i], uint32_t{region_of_[i]})) return;
+    }
     for (uint64_t regions = used_.load(std::memory_order_relaxed); regions != 0; regions &= regions - 1) {
       const auto region = static_cast<uint32_t>(std::countr_zero(regions));
       const uint32_t count = taken_[region].load(std::memory_order_relaxed);
       for (uint32_t i = 0; i < count; ++i) {
-        if (!each(chunk_of(region, i))) return;  // not reached by programs: only a damaged pool is so
+        if (!each(chunk_of(region, i), region)) return;  // not reached by programs: only a damaged pool is so
       }
     }
   }
@@ -252,9 +273,7 @@ class SortedBatchPool : public DeferringPool {
   // Out of line, so that the ordinary retire needs no stack frame.
   [[gnu::noinline]] Chunk& take_chunk(uint32_t region) {
     if (open_chunks.batch != batch_) join_batch();
-    const uint32_t index = taken_[region].fetch_add(1, std::memory_order_relaxed);
-    if (index == 0) used_.fetch_or(uint64_t{1} << region, std::memory_order_relaxed);
-    Chunk& chunk = chunk_of(region, index);
+    Chunk& chunk = has_first_chunk() ? next_first_chunk(region) : next_of_row(region);
     // All of its lines are written soon: asked for together, they come together.
     fetch_chunk<1>(chunk);
     chunk.count = chunk.units = 0;
@@ -262,15 +281,40 @@ class SortedBatchPool : public DeferringPool {
     return chunk;
   }
 
+  // A locked addition waits until all stores before it are in the cache, and those to new chunks are on their way for
+  // long: so it is one for a block, and a block's are written by one thread alone.
+  bool has_first_chunk() {
+    if (open_chunks.next != open_chunks.end) return true;
+    if (first_chunks() == params().first_chunks) return false;
+    const uint32_t block = blocks_.fetch_add(1, std::memory_order_relaxed);
+    // not reached by programs: two take the last block at the same moment, which takes two threads
+    if (block * kBlock >= params().first_chunks) return false;
+    open_chunks.next = block * kBlock;
+    open_chunks.end = open_chunks.next + kBlock;
+    return true;
+  }
+
+  Chunk& next_first_chunk(uint32_t region) {
+    const uint32_t index = open_chunks.next++;
+    region_of_[index] = static_cast<uint8_t>(region);
+    return first_chunks_[index];
+  }
+
+  Chunk& next_of_row(uint32_t region) {
+    const uint32_t index = taken_[region].fetch_add(1, std::memory_order_relaxed);
+    if (index == 0) used_.fetch_or(uint64_t{1} << region, std::memory_order_relaxed);
+    return chunk_of(region, index);
+  }
+
   // This thread has chunks of another batch, or none.
   void join_batch() {
-    open_chunks = {.batch = batch_, .of = {}};
+    open_chunks = {.batch = batch_};
     writers_for_walk_.fetch_add(1, std::memory_order_relaxed);
   }
 
   // The leader's part: opens the shares, takes its own, and waits for the others'.
   void drain() {
-    const uint64_t shares = used_.load(std::memory_order_relaxed);
+    const uint64_t shares = used_.load(std::memory_order_relaxed) | link_first_chunks();
     if (shares == 0) return;
     left_.store(static_cast<uint32_t>(std::popcount(shares)), std::memory_order_relaxed);
     unclaimed_.store(shares, std::memory_order_release);
@@ -288,48 +332,97 @@ class SortedBatchPool : public DeferringPool {
     }
     if (planted(Defect::kQ4HeadNotReset)) return;
     used_.store(0, std::memory_order_relaxed);
+    blocks_.store(0, std::memory_order_relaxed);
     begin_batch();
+  }
+
+  // Makes each region a list of those first chunks that are its own, in the order in which they were taken; the regions
+  // that have some. The first two of each are asked for, which nobody has done when its share is taken.
+  uint64_t link_first_chunks() {
+    head_.fill(kFirstChunks);
+    uint64_t regions = 0;
+    for (uint32_t i = first_chunks(); i-- > 0;) {
+      const uint8_t region = region_of_[i];
+      if (region == kNoRegion) continue;
+      next_[i] = std::exchange(head_[region], static_cast<uint16_t>(i));
+      regions |= uint64_t{1} << region;
+    }
+    for (uint64_t rest = regions; rest != 0; rest &= rest - 1) {
+      const uint16_t first = head_[static_cast<size_t>(std::countr_zero(rest))];
+      fetch_first_chunk(first);
+      fetch_first_chunk(next_[first]);
+    }
+    return regions;
+  }
+
+  // To ask for memory that was never written to costs more than to wait for what is there: so, if there is one.
+  void fetch_first_chunk(uint32_t index) const {
+    if (index != kFirstChunks) fetch_chunk<0>(first_chunks_[index]);
   }
 
   void done_with_share() {
     if (left_.fetch_sub(1, std::memory_order_release) == 1) left_.notify_one();
   }
 
-  // One share: everything noted about a region, but for what begins before it. The stacks freed.
-  size_t drain_region(uint32_t region) {
-    const uint32_t chunks = taken_[region].load(std::memory_order_relaxed);
-    const uint32_t first_note = chunk_of(region, 0).notes[0];
-    // Where there are marks: a bit for a 64th of the region, or a word of marks if that is more.
-    const int slice_shift = std::max(region_shift_ - 6, 6);
-    uint64_t slices = 0;
+  // What a share's notes come to.
+  struct Noted {
+    uint32_t first = 0;   // a note
+    uint64_t slices = 0;  // where there are marks: a bit for a slice of the region
     size_t stacks = 0;
     size_t units = 0;
-    for (uint32_t i = 0; i < chunks; ++i) {
-      const Chunk& chunk = chunk_of(region, i);
-      fetch_chunk<0>(chunk_of(region, i + kChunksAhead));
-      uint32_t count = chunk.count;
-      if (planted(Defect::kQ7LastNodeSkipped) && i + 1 == chunks) --count;
-      for (uint32_t n = 0; n < count; ++n) {
-        count_work();
-        const uint32_t unit = chunk.notes[n];
-        marks_[unit / kWordBits] |= uint64_t{1} << (unit % kWordBits);
-        slices |= uint64_t{1} << ((unit >> slice_shift) % kWordBits);
-      }
-      stacks += chunk.count;
-      units += chunk.units;
+  };
+
+  // Where there are marks is told by a bit for a 64th of the region, or for a word of marks if that is more.
+  int slice_shift() const { return std::max(region_shift_ - 6, 6); }
+
+  void mark(Noted& noted, const Chunk& chunk, bool last) {
+    const uint32_t count = chunk.count - (planted(Defect::kQ7LastNodeSkipped) && last ? 1 : 0);
+    const int shift = slice_shift();
+    uint64_t slices = noted.slices;
+    for (uint32_t n = 0; n < count; ++n) {
+      count_work();
+      const uint32_t unit = chunk.notes[n];
+      marks_[unit / kWordBits] |= uint64_t{1} << (unit % kWordBits);
+      slices |= uint64_t{1} << ((unit >> shift) % kWordBits);
     }
+    noted.slices = slices;
+    noted.first = chunk.notes[0];
+    noted.stacks += chunk.count;
+    noted.units += chunk.units;
+  }
+
+  // Marks all notes about a region; a chunk is asked for two before it is read.
+  Noted mark_all(uint32_t region) {
+    Noted noted;
+    const uint32_t row = taken_[region].load(std::memory_order_relaxed);
+    for (uint32_t i = 0; i < std::min(row, kChunksAhead); ++i) fetch_chunk<0>(chunk_of(region, i));
+    for (uint32_t i = head_[region]; i != kFirstChunks; i = next_[i]) {
+      fetch_first_chunk(next_[next_[i]]);
+      mark(noted, first_chunks_[i], row == 0 && next_[i] == kFirstChunks);
+      if (!planted(Defect::kQ4HeadNotReset)) region_of_[i] = kNoRegion;
+    }
+    for (uint32_t i = 0; i < row; ++i) {
+      if (i + kChunksAhead < row) fetch_chunk<0>(chunk_of(region, i + kChunksAhead));
+      mark(noted, chunk_of(region, i), i + 1 == row);
+    }
+    return noted;
+  }
+
+  // One share: everything noted about a region, but for what begins before it. The stacks freed.
+  size_t drain_region(uint32_t region) {
+    const Noted noted = mark_all(region);
     if (!planted(Defect::kQ4HeadNotReset)) taken_[region].store(0, std::memory_order_relaxed);
-    count_many_given_back(stacks, bytes_of(units));
-    const size_t slice_words = (size_t{1} << slice_shift) / kWordBits;
-    const size_t first_slice = (size_t{region} << (region_shift_ - slice_shift)) & ~size_t{kWordBits - 1};
+    count_many_given_back(noted.stacks, bytes_of(noted.units));
+    const size_t slice_words = (size_t{1} << slice_shift()) / kWordBits;
+    const size_t first_slice = (size_t{region} << (region_shift_ - slice_shift())) & ~size_t{kWordBits - 1};
     Visits visits(*this, region);
-    for (; slices != 0; slices &= slices - 1) {
+    for (uint64_t slices = noted.slices; slices != 0; slices &= slices - 1) {
       const size_t slice = first_slice + static_cast<size_t>(std::countr_zero(slices));
       visits.of_words(slice * slice_words, (slice + 1) * slice_words);
     }
     visits.finish();
-    if (planted(Defect::kQ3DrainedTwice)) release(kNoProc, stack_at(first_note));
-    return stacks;
+    if (planted(Defect::kQ3DrainedTwice)) release(kNoProc, stack_at(noted.first));
+    return noted.stacks;
   }
 
   // not reached by programs: planted defects alone
@@ -424,10 +517,15 @@ class SortedBatchPool : public DeferringPool {
   }
 
   int region_shift_;                                // a region is 2^n units; changes in reset alone
-  Table<Chunk> chunks_;                             // of each region, in a row
+  Table<Chunk> first_chunks_;                       // of all regions, in the order in which they are taken
+  Table<Chunk> chunks_;                             // then of each region, in a row
   Table<uint64_t> marks_;                           // zero but within drain()
-  std::array<Atomic<uint32_t>, kRegions> taken_{};  // chunks of each region handed out
-  Atomic<uint64_t> used_{0};                        // bit n: region n has a chunk
+  Atomic<uint32_t> blocks_{0};                      // of the first chunks, handed out; may count on behind the last
+  std::array<uint8_t, kFirstChunks> region_of_;     // of the first chunks; written by who takes one
+  std::array<uint16_t, kFirstChunks + 1> next_{};   // within drain(): of the same region; the last ones' own next
+  std::array<uint16_t, kRegions> head_{};           // within drain(): the region's first one, or kFirstChunks
+  std::array<Atomic<uint32_t>, kRegions> taken_{};  // chunks of each region's row handed out
+  Atomic<uint64_t> used_{0};                        // bit n: region n has a chunk in its row
   Atomic<uint64_t> unclaimed_{0};                   // bit n: region n is a share that nobody has taken
   Atomic<uint32_t> left_{0};                        // shares that are not done
   std::array<Visit, kRegions> edges_;               // of each region: the span that begins before it

@@ -22,9 +22,7 @@ class SortedBatchTest : public testing::Test {
  protected:
   SortedBatchTest() : arena_(size_t{64} << 20), pool_(find_policy("sorted-batch")->make(arena_)) { begin(*pool_); }
 
-  static void begin(AnyPool& pool, size_t least_share_bytes = PoolParams{}.least_share_bytes) {
-    PoolParams params = go119_preset();
-    params.least_share_bytes = least_share_bytes;
+  static void begin(AnyPool& pool, const PoolParams& params = go119_preset()) {
     pool.reset(params);
     EXPECT_NE(pool.allocate_heap(1, false), 0u);
   }
@@ -50,19 +48,19 @@ class SortedBatchTest : public testing::Test {
     }
     return tiles;
   }
-  static void expect_what_serial_leaves(AnyPool& sorted, size_t arena_bytes, size_t least_share_bytes);
+  static void expect_what_serial_leaves(AnyPool& sorted, size_t arena_bytes, const PoolParams& params);
 
   Arena arena_;
   std::unique_ptr<AnyPool> pool_;
 };
 
 // Whichever of the stacks it is, with the same ones given up the arena looks as if they had been freed one by one.
-void SortedBatchTest::expect_what_serial_leaves(AnyPool& sorted, size_t arena_bytes, size_t least_share_bytes) {
+void SortedBatchTest::expect_what_serial_leaves(AnyPool& sorted, size_t arena_bytes, const PoolParams& params) {
   Arena arena(arena_bytes);
   const std::unique_ptr<AnyPool> serial = find_policy("serial")->make(arena);
   for (const size_t kept_of_16 : {size_t{0}, size_t{1}, size_t{4}, size_t{15}}) {
     for (AnyPool* pool : {serial.get(), &sorted}) {
-      begin(*pool, least_share_bytes);
+      begin(*pool, params);
       std::mt19937 random(static_cast<uint32_t>(kept_of_16));
       const std::vector<Stack> stacks = take(*pool, random);
       pool->flush_cache(0);
@@ -80,8 +78,13 @@ void SortedBatchTest::expect_what_serial_leaves(AnyPool& sorted, size_t arena_by
   }
 }
 
+// ... whether all notes are in chunks side by side, in rows of their regions, or in both.
 TEST_F(SortedBatchTest, LeavesWhatSerialLeaves) {
-  expect_what_serial_leaves(*pool_, size_t{64} << 20, PoolParams{}.least_share_bytes);
+  PoolParams params = go119_preset();
+  for (const uint32_t first_chunks : {256u, 4u, 0u}) {
+    params.first_chunks = first_chunks;
+    expect_what_serial_leaves(*pool_, size_t{64} << 20, params);
+  }
 }
 
 // As in fuzzers' worlds: shares of one word of marks each; and a pool that had larger ones before.
@@ -89,8 +92,10 @@ TEST_F(SortedBatchTest, LeavesWhatSerialLeavesInSmallShares) {
   constexpr size_t kArena = size_t{8} << 20;
   Arena arena(kArena);
   const std::unique_ptr<AnyPool> small = find_policy("sorted-batch")->make(arena);
+  PoolParams params = go119_preset();
   for (const size_t least_share_bytes : {size_t{1} << 20, size_t{128} << 10}) {
-    expect_what_serial_leaves(*small, kArena, least_share_bytes);
+    params.least_share_bytes = least_share_bytes;
+    expect_what_serial_leaves(*small, kArena, params);
   }
 }
 

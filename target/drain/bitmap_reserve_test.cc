@@ -1,0 +1,102 @@
+// What bitmap keeps of the spans that a drain finds empty, and gives back a cycle later: word by word, or a word of
+// pages at once where all of it leaves.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <tuple>
+#include <vector>
+
+#include "target/drain/policies.h"
+#include "target/testing.h"
+
+namespace stackdrain {
+namespace {
+
+constexpr size_t kSpans = 40;  // two and a half words of pages
+
+// The bytes of a stack, the words of a drain step (0: as many as it takes), and which spans keep a stack: each n-th.
+class ReserveTest : public testing::TestWithParam<std::tuple<size_t, size_t, size_t>> {
+ protected:
+  ReserveTest() : arena_(size_t{16} << 20), pool_(find_policy("bitmap")->make(arena_)) { pool_->reset(go119_preset()); }
+
+  static uintptr_t span_of(Stack stack) { return stack.lo & ~uintptr_t{kPoolSpanBytes - 1}; }
+  std::set<uintptr_t> stack_spans() const {
+    std::set<uintptr_t> bases;
+    const CollectedWalk walk(*pool_);
+    EXPECT_EQ(walk.faults, "");
+    for (const SpanView& span : walk.spans) {
+      if (span.state == SpanState::kStack) bases.insert(span.base);
+    }
+    return bases;
+  }
+  void cycle(const std::vector<Stack>& retired, size_t budget) {
+    pool_->flush_cache(0);
+    pool_->begin_cycle({});
+    for (const Stack stack : retired) pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+    pool_->end_mark();
+    pool_->restarted();
+    while (pool_->drain_pending()) pool_->drain_step(budget);
+  }
+
+  Arena arena_;
+  std::unique_ptr<AnyPool> pool_;
+};
+
+TEST_P(ReserveTest, WhatWasKeptLeavesACycleLaterButForSpansWithStacks) {
+  const auto [bytes, budget, each] = GetParam();
+  std::vector<Stack> stacks(kSpans * (kPoolSpanBytes / bytes));
+  for (Stack& stack : stacks) stack = pool_->allocate(0, bytes);
+  const std::set<uintptr_t> all = stack_spans();
+  ASSERT_EQ(all.size(), kSpans);
+  std::set<uintptr_t> stay;
+  size_t number = 0;
+  for (const uintptr_t base : all) {
+    if (each != 0 && number++ % each == 0) stay.insert(base);
+  }
+  // One stack of each span that stays is not retired: the first of its that comes.
+  std::set<uintptr_t> owed = stay;
+  std::vector<Stack> retired;
+  for (const Stack stack : stacks) {
+    if (owed.erase(span_of(stack)) == 0) retired.push_back(stack);
+  }
+
+  cycle(retired, budget);
+  EXPECT_EQ(stack_spans(), all) << "as many spans as were put to use stay";
+  EXPECT_EQ(pool_->stats().held_stacks, 0u);
+  cycle({}, budget);
+  EXPECT_EQ(stack_spans(), stay);
+  EXPECT_EQ(pool_->stats().spans_released, kSpans - stay.size());
+  EXPECT_EQ(pool_->stats().live_stacks, stay.size());
+  EXPECT_EQ(pool_->stats().stack_bytes, stay.size() * kPoolSpanBytes);
+
+  // All that left serves again, and each stack once.
+  std::set<uintptr_t> again;
+  for (size_t i = 0; i < retired.size(); ++i) again.insert(pool_->allocate(0, bytes).lo);
+  EXPECT_EQ(again.size(), retired.size());
+  EXPECT_EQ(pool_->stats().live_stacks, stacks.size());
+  EXPECT_GE(stack_spans().size(), kSpans) << "a cache was filled from one more at the most";
+  EXPECT_LE(stack_spans().size(), kSpans + 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, ReserveTest,
+                         testing::Combine(testing::Values(2048, 4096, 8192, 16384), testing::Values(0, 1, 3, 6),
+                                          testing::Values(0, 1, 2, 7, 39)));
+
+// A word of pages of which something is pending is none that leaves at once: what is pending is counted when it leaves.
+TEST_F(ReserveTest, WhatIsPendingIsSettledFirst) {
+  std::vector<Stack> stacks(kSpans * (kPoolSpanBytes / 4096));
+  for (Stack& stack : stacks) stack = pool_->allocate(0, 4096);
+  cycle(stacks, 0);
+  const Stack last = pool_->allocate(0, 4096);  // of a span that was kept, which is put to use again
+  cycle({last}, 0);
+  EXPECT_EQ(pool_->stats().live_stacks, 0u);
+  EXPECT_EQ(pool_->stats().held_stacks, 0u);
+  EXPECT_EQ(stack_spans().size(), 1u) << "it was put to use since the cycle before";
+  cycle({}, 0);
+  EXPECT_EQ(stack_spans().size(), 0u);
+}
+
+}  // namespace
+}  // namespace stackdrain
