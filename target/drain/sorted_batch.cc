@@ -218,9 +218,9 @@ class SortedBatchPool : public DeferringPool {
     std::array<uint32_t, kRegions> open{};
     for_each_chunk([&](const Chunk& chunk, uint32_t at) {
       open[at] += static_cast<uint32_t>(chunk.count < Chunk::kNotes);
-      const bool is_of_region = chunk.count != 0 && chunk.notes[0] >> region_shift_ == at;
       // not reached by programs: only a damaged pool is so
-      if (!is_of_region || open[at] > writers_for_walk_.load(std::memory_order_relaxed)) {
+      if (chunk.count == 0 || chunk.notes[0] >> region_shift_ != at ||
+          open[at] > writers_for_walk_.load(std::memory_order_relaxed)) {
         visitor.fault(WalkFault::kDeferred, address_of(at << region_shift_));
       }
       return true;
@@ -302,6 +302,7 @@ class SortedBatchPool : public DeferringPool {
 
   Chunk& next_of_row(uint32_t region) {
     const uint32_t index = taken_[region].fetch_add(1, std::memory_order_relaxed);
+    // not reached by programs: never another, as a chunk is more stacks of a region than they have
     if (index == 0) used_.fetch_or(uint64_t{1} << region, std::memory_order_relaxed);
     return chunk_of(region, index);
   }
@@ -402,6 +403,7 @@ class SortedBatchPool : public DeferringPool {
       if (!planted(Defect::kQ4HeadNotReset)) region_of_[i] = kNoRegion;
     }
     for (uint32_t i = 0; i < row; ++i) {
+      // not reached by programs: a chunk is more stacks of a region than they have
       if (i + kChunksAhead < row) fetch_chunk<0>(chunk_of(region, i + kChunksAhead));
       mark(noted, chunk_of(region, i), i + 1 == row);
     }
