@@ -163,7 +163,7 @@ def workloads():
 def fixture():
     context = {"date": "2026-01-02T03:04:05Z", "commit": "0123456789abcdef", "cpu": "Test <CPU>", "cpus": 2,
                "kernel": "Linux 6", "thp": "madvise", "compiler": "clang", "build": "release", "load": [0.1, 0.2, 0.3],
-               "clock_overhead_ns": 20.0, "clock_step_ns": 1.0, "quick": True, "command": "./stackdrain report --quick",
+               "clock_overhead_ns": 20.0, "clock_step_ns": 1.0, "adds_per_ns": 2.51, "quick": True, "command": "./stackdrain report --quick",
                "seconds": 61.0, "notes": ["a note of this run"]}
     return {"schema": "stackdrain-results", "version": 1, "context": context, "drain": drain(),
             "pause": [pause_row("immediate", "", 200.0, 0.0), pause_row("serial", "", 4e4, 0.0),
@@ -366,7 +366,7 @@ class ReportTest(unittest.TestCase):
             self.assertIn(f'<section id="{name}">', self.run_of_all.page)
         self.assertEqual(self.run_of_all.page.count('<svg viewBox='), len(GRAPH_NAMES))
         self.assertNotIn("Not in this run", self.run_of_all.page)
-        self.assertIn("Test &lt;CPU&gt;", self.run_of_all.page)
+        self.assertIn("Test &lt;CPU&gt;, 2 CPUs at 2.5 GHz (one addition a cycle)", self.run_of_all.page)
 
     def test_verdicts(self):
         page = self.run_of_all.page

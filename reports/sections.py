@@ -31,10 +31,11 @@ def introduction(results):
     if "minutes" in context:
         kind += f", given {human.digits(context['minutes'], 2)} minutes,"
     lasted = f" and took {human.seconds(context['seconds'])}" if "seconds" in context else ""
+    speed = (f" at {human.digits(context['adds_per_ns'], 2)} GHz (one addition a cycle)" if "adds_per_ns" in context else "")
     load = ", ".join(human.digits(value, 2) for value in context["load"])
     return (f"Stack pools that put off freeing during a garbage collection: do they free too early, and what does "
             f"putting off cost? This is {kind} of {commit} on {_date(context)} with `{context['command']}`{lasted}: "
-            f"{context['cpu']}, {context['cpus']} CPUs, {context['kernel']}, {context['compiler']}, build "
+            f"{context['cpu']}, {context['cpus']} CPUs{speed}, {context['kernel']}, {context['compiler']}, build "
             f"“{context['build']}”, transparent huge pages “{context['thp']}”, load {load} at the start.")
 
 
