@@ -105,7 +105,7 @@ constexpr uint64_t span_slots(int order) {
   return kSlots[order];
 }
 
-// Pages that leave together, in ascending addresses.
+// Pages that leave together.
 class Leaving {
  public:
   // For so many words more; each touches one word of pages.
@@ -583,7 +583,6 @@ class BitmapPool : public CachedPool {
     size_t may_keep;     // empty spans that may stay
     size_t settled = 0;  // slots that were pending and are free
     size_t left = 0;     // spans that leave
-    PageMask leaving{};  // pages of them that leaving_ has not got yet
 
     void take(const Sweep& later) {
       may_keep = later.may_keep;
@@ -604,9 +603,7 @@ class BitmapPool : public CachedPool {
     MutexLock lock(lock_of(order));
     count_locks(1);
     while (words_left > 0 && word < end) {
-      word = sweep.may_keep != 0 ? sweep_dirty_word<true>(sweep, word, words_left)
-                                 : sweep_dirty_word<false>(sweep, word, words_left);
-      word = small.dirty.next(word, end);
+      word = small.dirty.next(sweep_dirty_word(sweep, word, words_left), end);
     }
     leave();
     count_settled(order, sweep.settled);  // once: an atomic addition a word would be half of its cost
@@ -619,9 +616,9 @@ class BitmapPool : public CachedPool {
     leaving_.clear();
   }
 
-  // Looks at the words that one word of dirty tells of, from `word` on; the one behind the last that it looked at. The
-  // order's lock is held and nobody retires. kKeeps: an empty span may stay.
-  template <bool kKeeps>
+  // Looks at the words that one word of dirty tells of, from `word` on; the next one to look at. The
+  // order's lock is held and nobody retires. One function whether spans may stay or not: those that stayed leave a
+  // cycle later, and the instructions for it are those that were used then, not some to be waited for.
   size_t sweep_dirty_word(Sweep& told, size_t word, size_t& words_left) SD_REQUIRES(drain_mutex_) {
     // not reached by programs: no arena of theirs has so many words
     if (!leaving_.has_room(kWordBits)) leave();
@@ -632,58 +629,61 @@ class BitmapPool : public CachedPool {
     uint64_t stay = dirty.load(index);
     uint64_t look = stay >> (word % kWordBits) << (word % kWordBits);
     size_t left = words_left;
-    while (look != 0 && left > 0) {
-      word = first + static_cast<size_t>(std::countr_zero(look));
-      if constexpr (!kKeeps) {
-        const uint64_t words = kPageWord << (word % kWordBits);
-        // not reached by programs: they have no stacks for so many spans
-        if (word % kWordsPerPageWord == 0 && (look & words) == words && left >= kWordsPerPageWord &&
-            is_all_empty(sweep, word)) {
-          all_leaves(sweep, word);
-          look ^= words;
-          stay ^= words;
-          left -= kWordsPerPageWord;
-          word += kWordsPerPageWord - 1;
-          continue;
-        }
-      }
-      count_work();
-      if (!sweep_word<kKeeps>(sweep, word)) stay ^= look & (~look + 1);
-      look &= look - 1;
-      --left;
+    if (sweep.may_keep == 0) {
+      const uint64_t gone = whole_pages_leave(sweep.small, sweep.slots, first, look, left);
+      const auto count = static_cast<size_t>(std::popcount(gone));
+      look ^= gone;
+      stay ^= gone;
+      left -= count;
+      sweep.left += count * count_lanes(kAllLanes);
     }
-    if constexpr (!kKeeps) leaving_.add(sweep.leaving);
+    for (; look != 0 && left > 0; look &= look - 1, --left) {
+      count_work();
+      if (!sweep_word(sweep, first + static_cast<size_t>(std::countr_zero(look)))) stay ^= look & (~look + 1);
+    }
     dirty.store(index, stay);
     words_left = left;
     told.take(sweep);
-    return look == 0 ? first + kWordBits : word + 1;
+    return look == 0 ? first + kWordBits : first + static_cast<size_t>(std::countr_zero(look));
   }
 
-  // A word of pages, from its first word of units on, is empty spans of the order and nothing else, and nothing of it
-  // is pending: as mostly, a cycle after many spans were kept.
-  static bool is_all_empty(const Sweep& sweep, size_t word) {
+  // Of the words to look at behind `first`, those whose word of pages is empty spans of the order and nothing else,
+  // none of it pending, as most are a cycle after many spans were kept: they leave, `most` at the most, with half the
+  // instructions of one word after the other.
+  [[gnu::noinline]] uint64_t whole_pages_leave(const Small& small, uint64_t slots, size_t first, uint64_t look,
+                                               size_t most) SD_REQUIRES(drain_mutex_) {
+    uint64_t gone = 0;
+    uint64_t words = kPageWord;
+    for (size_t end = first + kWordBits; first < end; first += kWordsPerPageWord, words <<= kWordsPerPageWord) {
+      // not reached by programs: they have no stacks for so many spans
+      if ((look & words) == words && most >= kWordsPerPageWord && is_empty(small, slots, first)) {
+        page_leaves(small, first);
+        gone |= words;
+        most -= kWordsPerPageWord;
+      }
+    }
+    return gone;
+  }
+
+  static bool is_empty(const Small& small, uint64_t slots, size_t first) {
     uint64_t other = 0;
-    for (size_t i = word; i < word + kWordsPerPageWord; ++i) {
-      const Small& small = sweep.small;
-      other |= (small.slots.load(i) ^ sweep.slots) | (small.free.load(i) ^ sweep.slots) | small.pending.load(i);
+    for (size_t word = first; word < first + kWordsPerPageWord; ++word) {
+      other |= (small.slots.load(word) ^ slots) | (small.free.load(word) ^ slots) | small.pending.load(word);
     }
     return other == 0;
   }
 
-  // Then all of it leaves: the release of many spans is half as many instructions as word by word.
   // not reached by programs: they have no stacks for so many spans
-  void all_leaves(Sweep& sweep, size_t word) SD_REQUIRES(drain_mutex_) {
-    for (size_t i = word; i < word + kWordsPerPageWord; ++i) {
+  void page_leaves(const Small& small, size_t first) SD_REQUIRES(drain_mutex_) {
+    for (size_t word = first; word < first + kWordsPerPageWord; ++word) {
       count_work();
-      sweep.small.slots.store(i, 0);
-      sweep.small.free.store(i, 0);
+      small.slots.store(word, 0);
+      if (!planted(Defect::kFreelistKept)) small.free.store(word, 0);
     }
-    sweep.left += kWordsPerPageWord * count_lanes(kAllLanes);
-    leave_later(sweep, {word / kWordsPerPageWord, kAll});
+    leaving_.add({first / kWordsPerPageWord, kAll});
   }
 
   // What is pending in a word is free. Of its empty spans so many as may be kept stay; true if some do.
-  template <bool kKeeps>
   [[gnu::always_inline]] bool sweep_word(Sweep& sweep, size_t word) SD_REQUIRES(drain_mutex_) {
     const Small& small = sweep.small;
     if (planted(Defect::kQ7LastNodeSkipped) && small.dirty.next(word + 1, words()) == words()) return true;
@@ -699,46 +699,22 @@ class BitmapPool : public CachedPool {
       // Mostly all of a word; then its spans say how many that is.
       sweep.settled += pending == slots ? spans << sweep.slots_shift : static_cast<size_t>(std::popcount(pending));
     }
-    if constexpr (!kKeeps) {
-      sweep.left += spans;
-      if (empty == kAllLanes) {  // as most often, and then it is a few constants
-        leave_later(sweep, take_out(small, word, slots, free, kAllLanes));
-      } else if (spans != 0) {
-        leave_later(sweep, take_out(small, word, slots, free, empty));
-      }
-      return false;
-    } else {
-      const size_t stay = std::min(spans, sweep.may_keep);
-      sweep.may_keep -= stay;
-      if (stay != spans) {
-        sweep.left += spans - stay;
-        some_leave(small, word, slots, free, stay == 0 ? empty : empty ^ lowest(empty, stay));
-      }
-      return stay != 0;
+    const size_t stay = std::min(spans, sweep.may_keep);
+    sweep.may_keep -= stay;
+    if (stay != spans) {
+      sweep.left += spans - stay;
+      some_leave(small, word, slots, free, stay == 0 ? empty : empty ^ lowest(empty, stay));
     }
+    return stay != 0;
   }
 
-  // The spans of some lanes leave: their pages.
-  static PageMask take_out(const Small& small, size_t word, uint64_t slots, uint64_t free, uint64_t lanes) {
+  // The spans of some lanes leave. Out of line, so that the words of which all stays are few instructions.
+  [[gnu::noinline]] void some_leave(const Small& small, size_t word, uint64_t slots, uint64_t free, uint64_t lanes)
+      SD_REQUIRES(drain_mutex_) {
     const uint64_t stay = ~(lanes * 0xffff);
     small.slots.store(word, slots & stay);
     if (!planted(Defect::kFreelistKept)) small.free.store(word, free & stay);
-    return {word / kWordsPerPageWord, pages_of_lanes(lanes) << (word % kWordsPerPageWord * kPagesPerWord)};
-  }
-
-  // Out of line, so that the words of which all stays are few instructions.
-  [[gnu::noinline]] void some_leave(const Small& small, size_t word, uint64_t slots, uint64_t free, uint64_t lanes)
-      SD_REQUIRES(drain_mutex_) {
-    leaving_.add(take_out(small, word, slots, free, lanes));
-  }
-
-  // Gathers what leaves of a word of pages, where all leaves.
-  void leave_later(Sweep& sweep, PageMask pages) SD_REQUIRES(drain_mutex_) {
-    if (sweep.leaving.word != pages.word) {
-      leaving_.add(sweep.leaving);
-      sweep.leaving = {pages.word, 0};
-    }
-    sweep.leaving.pages |= pages.pages;
+    leaving_.add({word / kWordsPerPageWord, pages_of_lanes(lanes) << (word % kWordsPerPageWord * kPagesPerWord)});
   }
 
   // The large stacks of some words leave, which is so many spans. Nobody retires.
