@@ -111,7 +111,6 @@ class Leaving {
   // For so many words more; each touches one word of pages.
   bool has_room(size_t words) const { return masks_.size() - count_ >= words; }
   void add(PageMask pages) {
-    if (pages.pages == 0) return;
     if (count_ == 0 || masks_[count_ - 1].word != pages.word) masks_[count_++] = {pages.word, 0};
     masks_[count_ - 1].pages |= pages.pages;
   }

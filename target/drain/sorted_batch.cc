@@ -203,8 +203,9 @@ class SortedBatchPool : public DeferringPool {
     return std::min(blocks_.load(std::memory_order_relaxed) * kBlock, params().first_chunks);
   }
 
-  // That the arena has as many regions as it can have, that each chunk has notes, of its region, and that none is left
-  // with room in it but the one that each thread has for a region, each time that it begins to write them.
+  // That the arena has as many regions as it can have, that who takes a block of the first chunks uses it and rows come
+  // after these, that each chunk has notes, of its region, and that none is left with room in it but the one that each
+  // thread has for a region, each time that it begins to write them.
   void walk_regions(WalkVisitor& visitor) const {
     // not reached by programs: nobody walks in the pause, where regions are given back one by one
     if (threads_are_watched() || drain_pending()) return;
@@ -215,6 +216,10 @@ class SortedBatchPool : public DeferringPool {
     if (region * kRegions < units || (!is_least && region / 2 * kRegions >= units)) {
       visitor.fault(WalkFault::kDeferred, arena_base());
     }
+    bool in_order = used_.load(std::memory_order_relaxed) == 0 || first_chunks() == params().first_chunks;
+    for (uint32_t i = 0; i < first_chunks(); i += kBlock) in_order = in_order && region_of_[i] != kNoRegion;
+    // not reached by programs: only a damaged pool is so
+    if (!in_order) visitor.fault(WalkFault::kDeferred, arena_base());
     std::array<uint32_t, kRegions> open{};
     for_each_chunk([&](const Chunk& chunk, uint32_t at) {
       open[at] += static_cast<uint32_t>(chunk.count < Chunk::kNotes);
