@@ -216,10 +216,13 @@ class SortedBatchPool : public DeferringPool {
     if (region * kRegions < units || (!is_least && region / 2 * kRegions >= units)) {
       visitor.fault(WalkFault::kDeferred, arena_base());
     }
-    bool in_order = used_.load(std::memory_order_relaxed) == 0 || first_chunks() == params().first_chunks;
-    for (uint32_t i = 0; i < first_chunks(); i += kBlock) in_order = in_order && region_of_[i] != kNoRegion;
+    const bool rows = used_.load(std::memory_order_relaxed) != 0;
     // not reached by programs: only a damaged pool is so
-    if (!in_order) visitor.fault(WalkFault::kDeferred, arena_base());
+    if (rows && first_chunks() != params().first_chunks) visitor.fault(WalkFault::kDeferred, arena_base());
+    for (uint32_t i = 0; i < first_chunks(); i += kBlock) {
+      // not reached by programs: only a damaged pool is so
+      if (region_of_[i] == kNoRegion) visitor.fault(WalkFault::kDeferred, arena_base());
+    }
     std::array<uint32_t, kRegions> open{};
     for_each_chunk([&](const Chunk& chunk, uint32_t at) {
       open[at] += static_cast<uint32_t>(chunk.count < Chunk::kNotes);
