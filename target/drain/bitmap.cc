@@ -615,9 +615,9 @@ class BitmapPool : public CachedPool {
     leaving_.clear();
   }
 
-  // Looks at the words that one word of dirty tells of, from `word` on; the next one to look at. The
-  // order's lock is held and nobody retires. One function whether spans may stay or not: those that stayed leave a
-  // cycle later, and the instructions for it are those that were used then, not some to be waited for.
+  // Looks at the words that one word of dirty tells of, from `word` on; the next one to look at. The order's lock is
+  // held and nobody retires. One function whether spans may stay or not: those that stayed leave a cycle later, and the
+  // instructions for it are those that were used then, not some to be waited for.
   size_t sweep_dirty_word(Sweep& told, size_t word, size_t& words_left) SD_REQUIRES(drain_mutex_) {
     // not reached by programs: no arena of theirs has so many words
     if (!leaving_.has_room(kWordBits)) leave();

@@ -20,13 +20,14 @@
 //
 // Thread-safety. retire: a thread finds its chunks by the number of the batch, which is no other batch's of any pool
 // (open_chunks); what it writes there is read by end_mark, when every marker is done, and whoever waited for them
-// (join, or the safepoint's lock) made their stores visible. help: a share is a bit of unclaimed_. The leader stores
-// them with release after the world stopped; who clears one, with acquire, has seen everything before that and has the
-// region for itself. Outside of the pause there is no bit, so a call that comes late finds nothing to do. left_ counts
-// the shares that are not done: each of them takes itself off, with release, when it is done and not when it is taken
-// (F7: who takes the last share is not the last one out), and the leader, who has waited for zero with acquire, has
-// seen what all of them did. Locks: an order's for its list and the page heap's, once a share, between those who share
-// the drain.
+// (join, or the safepoint's lock) made their stores visible. A block of the first chunks is its taker's alone
+// (blocks_), and so are their places in region_of_, until the drain, where they are the share's. help: a share is a bit
+// of unclaimed_. The leader stores them with release after the world stopped; who clears one, with acquire, has seen
+// everything before that and has the region for itself. Outside of the pause there is no bit, so a call that comes late
+// finds nothing to do. left_ counts the shares that are not done: each of them takes itself off, with release, when it
+// is done and not when it is taken (F7: who takes the last share is not the last one out), and the leader, who has
+// waited for zero with acquire, has seen what all of them did. Locks: an order's for its list and the page heap's, once
+// a share, between those who share the drain.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -88,6 +89,8 @@ class SortedBatchPool : public DeferringPool {
   }
 
   void reset(const PoolParams& params) {
+    STACKDRAIN_CHECK(params.first_chunks <= kFirstChunks && params.first_chunks % kBlock == 0,
+                     "first_chunks is a multiple of 4 up to 256");
     std::fill_n(region_of_.begin(), first_chunks(), kNoRegion);
     blocks_.store(0, std::memory_order_relaxed);
     DeferringPool::reset(params);

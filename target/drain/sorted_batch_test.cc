@@ -87,6 +87,14 @@ TEST_F(SortedBatchTest, LeavesWhatSerialLeaves) {
   }
 }
 
+TEST_F(SortedBatchTest, HasRoomForSoManyFirstChunks) {
+  PoolParams params = go119_preset();
+  for (const uint32_t first_chunks : {260u, 6u}) {
+    params.first_chunks = first_chunks;
+    EXPECT_DEATH(pool_->reset(params), "a multiple of 4 up to 256");
+  }
+}
+
 // As in fuzzers' worlds: shares of one word of marks each; and a pool that had larger ones before.
 TEST_F(SortedBatchTest, LeavesWhatSerialLeavesInSmallShares) {
   constexpr size_t kArena = size_t{8} << 20;
