@@ -120,7 +120,7 @@ void Checker::reset(const Watched& watched) {
   arena_base_ = watched.pool->arena_base();
   failed_ = false;
   flushed_ = overlap_ = false;
-  inside_count_ = before_release_count_ = 0;
+  inside_count_ = before_release_count_ = shrunk_checked_ = 0;
   releases_at_begin_ = 0;
   snapshot_count_ = 0;
   span_count_ = 0;
@@ -141,8 +141,10 @@ bool Checker::report(Invariant invariant, const char* format, ...) {
   return false;
 }
 
-bool Checker::check_step(bool nested) {
-  if (failed_ || !check_held_pointers() || !check_buffered_pointers() || !check_shrunk_spans()) return false;
+bool Checker::check_step(bool nested, bool spans_moved) {
+  if (failed_ || !check_held_pointers() || !check_buffered_pointers()) return false;
+  // The span of one that is new to the model may have moved before.
+  if ((spans_moved || watched_.model->shrunk.count != shrunk_checked_) && !check_shrunk_spans()) return false;
   if (before_release_count_ != 0 && !check_cache_release()) return false;
   return nested || check_accounts();
 }
@@ -189,6 +191,7 @@ bool Checker::check_buffered_pointers() {
 bool Checker::check_shrunk_spans() {
   if (!watched_.claims.sound || watched_.collector->phase() != Phase::kMark) return true;
   const auto& shrunk = watched_.model->shrunk;
+  shrunk_checked_ = shrunk.count;
   for (size_t i = 0; i < shrunk.count; ++i) {
     const ModelRetired& retired = shrunk.items[i];
     if (watched_.claims.frees_after_grace && !watched_.model->in_grace(retired.at)) continue;

@@ -40,7 +40,8 @@ class Checker final : private WalkVisitor {
   void reset(const Watched& watched);
 
   // O(1) checks. `nested`: inside another operation, whose own effect on the accounts is not yet in the model.
-  bool check_step(bool nested);
+  // `spans_moved`: something atomic was stored into since the last call; else each span is where it was.
+  bool check_step(bool nested, bool spans_moved = true);
   // How much of a goroutine's frames is looked at. An operation that does not move a stack writes to its youngest frame
   // at most; the walk looks at all.
   enum class Frames : uint8_t { kWords, kYoungest, kAll };  // the youngest one's words; and its pattern; all of all
@@ -179,6 +180,7 @@ class Checker final : private WalkVisitor {
   size_t inside_count_ = 0;
   std::array<Cached, 512> before_release_{};
   size_t before_release_count_ = 0;
+  size_t shrunk_checked_ = 0;  // of the model's shrunk stacks: those whose spans were looked at
   uintptr_t arena_base_ = 0;
   Violation violation_;
   bool failed_ = false;

@@ -113,6 +113,7 @@ void Scheduler::reset_world(const PolicyRow& policy) {
   for (size_t i = 0; i < lock_count_; ++i) locks_[i] = {};
   lock_count_ = 0;
   in_one_go_ = false;
+  stored_ = true;
   current_ = mutator_ = mutator_before_ = kNobody;
   segment_ = 0;
   byte_ = gap_ = in_row_ = last_gap_ = 0;
@@ -447,7 +448,7 @@ void Scheduler::point(Point point) {
     checker_.report(Invariant::kF4, "%s has come to %u points in one operation, and it does not end",
                     kActorNames[current_].data(), actor.points);
   }
-  checker_.check_step(true);
+  checker_.check_step(true, std::exchange(stored_, false));
   check(true);
   const size_t next = choose(true, point != Point::kAtomic || !input_.deep_buffer);
   if (next != current_) interrupt(next, point);
@@ -465,7 +466,10 @@ void Scheduler::interrupt(size_t next, Point point) {
   if (verdict_.steps <= kMaxSteps) steps_[verdict_.steps - 1].switched = true;
   ++verdict_.switches;
   checker_.note_overlap(true);
-  show_some(me(), last_gap_);
+  if (show_some(me(), last_gap_)) {  // whoever looked now would see it
+    checker_.check_published();
+    check(true);
+  }
   if (counters_ != nullptr) {
     const size_t what = (size_t{code_of(me())} * 80 + static_cast<size_t>(point)) * kCodes + code_of(fibers_[next]);
     counters_[what * 0x9e3779b97f4a7c15u >> 50] = 1;
@@ -859,6 +863,7 @@ void Scheduler::before(const void*, AtomicStep step, std::memory_order order) {
 }
 
 void Scheduler::after(const void* atomic, AtomicStep step, std::memory_order order) {
+  if (step == AtomicStep::kModify) stored_ = true;
   if (quiet_) return;
   Clock& clock = races_.clock_of(atomic);
   if (stackdrain::acquires(order)) races_.acquire(current_, clock);
@@ -873,6 +878,7 @@ void Scheduler::fence(std::memory_order) {
 
 // The clock goes with the store although it may be seen later: what was done before it is not done later.
 bool Scheduler::keeps(void* atomic, uint64_t bits, std::memory_order order, void (*make)(void*, uint64_t)) {
+  stored_ = true;
   if (quiet_) return false;
   Clock& clock = races_.clock_of(atomic);
   if (stackdrain::releases(order)) {
@@ -910,6 +916,7 @@ void Scheduler::show(Actor& actor, size_t store) {
             actor.stores.begin() + static_cast<ptrdiff_t>(actor.store_count),
             actor.stores.begin() + static_cast<ptrdiff_t>(store));
   --actor.store_count;
+  stored_ = true;
   shown.make(shown.atomic, shown.bits);
 }
 
@@ -917,20 +924,26 @@ void Scheduler::show_all(Actor& actor) {
   while (actor.store_count != 0) show(actor, 0);
 }
 
-void Scheduler::show_some(Actor& actor, uint32_t which) {
+// True: something became visible, and something older did not.
+bool Scheduler::show_some(Actor& actor, uint32_t which) {
+  bool overtaken = false;
   if (input_.deep_buffer) {
     for (size_t i = actor.store_count; i-- > 0 && which != 0; which >>= 1) {
-      if ((which & 1) != 0 && may_show(actor, i)) show(actor, i);
+      if ((which & 1) == 0 || !may_show(actor, i)) continue;
+      show(actor, i);
+      overtaken = true;
     }
-    return;
+    return overtaken && actor.store_count != 0;
   }
   for (size_t i = 0; i < actor.store_count; which >>= 1) {
     if ((which & 1) != 0 && may_show(actor, i)) {
       show(actor, i);
+      overtaken |= i != 0;
     } else {
       ++i;
     }
   }
+  return overtaken;
 }
 
 void Scheduler::issued(Stack stack) {

@@ -45,7 +45,8 @@
 // is the system's. What the pause does, for which all wait, is held against its bound, too (F4).
 //
 // What is checked. At every point, what holds in the middle of operations: held and buffered pointers (A3), spans of
-// shrunk stacks (A2), and, when a stack is allocated or given back, that live ones are disjoint and that what is given
+// shrunk stacks (A2), where an actor shows a store and holds an older one back, that what is published is complete, as
+// a `look` would (A8), and, when a stack is allocated or given back, that live ones are disjoint and that what is given
 // back was live (B1, B2). When nobody is at a goroutine any more: its words (D1, D2, ...). When the world is stopped:
 // the accounts and the walk. Always: locks (F1), how many points an operation takes (F4), and data races on the pool's
 // plain data (F8, race.h).
@@ -293,7 +294,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   bool may_show(const Actor& actor, size_t store) const;
   void show(Actor& actor, size_t store);
   void show_all(Actor& actor);
-  void show_some(Actor& actor, uint32_t which);
+  bool show_some(Actor& actor, uint32_t which);
   void interrupt(size_t next, Point point);
   uint8_t code_of(const Actor& actor) const;
 
@@ -416,6 +417,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   uint32_t segments_ = 0;
   size_t byte_ = 0;           // of the schedule, the next to read
   uint32_t gap_ = 0;          // points until then
+  bool stored_ = true;        // into anything atomic, since spans were last looked at
   uint32_t last_gap_ = 0;     // of the byte that was read last
   uint32_t in_row_ = 0;       // points of the current actor since it was switched to
   size_t mutator_ = kNobody;  // the last that ran, and the one before it

@@ -78,6 +78,16 @@ TEST(Schedule, DeadlockIsReportedWithWhoWaitsForWhom) {
 #endif
 
 #if STACKDRAIN_DEFECTS
+// Its span left while the shrink ran, before anybody could know of it: seen at its end, not at the next store.
+TEST(Schedule, ASpanThatLeftTooEarlyIsSeenWhereItsStackWasShrunk) {
+  const Planted planted(Defect::kImmediateFree);
+  const ScheduleVerdict verdict =
+      run(input_of("spawn g0 32K\ngc-begin 1\nshrink m0 g0\nlook\nspawn g1 32K\n"), "serial");
+  ASSERT_TRUE(verdict.violated);
+  EXPECT_EQ(id_of(verdict.violation.invariant), "A2");
+  EXPECT_EQ(verdict.operation, 2u);
+}
+
 // Nothing went wrong in this order; the two sides are named.
 TEST(Schedule, ARaceIsReportedWithBothSides) {
   const Planted planted(Defect::kQ2LostPush);
@@ -136,6 +146,36 @@ TEST(Schedule, ADeepBufferKeepsBackWhatManyStoresFollow) {
   const Planted planted(Defect::kStateStoredRelaxed);
   EXPECT_TRUE(seen(kTwo));
   EXPECT_FALSE(seen("spawn g0 2K\nlook\n"));
+}
+
+// Nobody in the program looks: whoever loses the processor in between, and shows what it stored last, is looked at.
+TEST(Schedule, WhatIsShownPastAnOlderStoreIsSeenWithoutALook) {
+  constexpr uint8_t kDeep = kWeakMemory | kDeepBuffer;
+  // The processor is lost to the watcher, who only refuses; `visible` says which of the stores are shown.
+  const auto seen = [](uint8_t memory, unsigned visible) {
+    for (unsigned points = 0; points < 32; ++points) {
+      std::vector<uint8_t> input =
+          memory == kWeakMemory ? input_of("spawn g0 32K\nrefuse 1\n", {to(0, 31), to(0, points), to(1, visible)})
+                                : input_of("spawn g0 2K\nspawn g1 4K\nrefuse 1\n", {to(0, points), to(1, visible)});
+      input[0] = memory;
+      if (run(input, "serial").violated) return true;
+    }
+    return false;
+  };
+  const auto seen_in_five = [&] {
+    for (unsigned visible = 0; visible < 32; ++visible) {
+      if (seen(kWeakMemory, visible)) return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(seen(kDeep, 1));
+  EXPECT_FALSE(seen_in_five());
+  const Planted planted(Defect::kStateStoredRelaxed);
+  ASSERT_TRUE(seen(kDeep, 1));
+  EXPECT_EQ(id_of(scheduler().verdict().violation.invariant), "A8");
+  EXPECT_TRUE(seen_in_five());
+  EXPECT_FALSE(seen(kDeep, 0)) << "nothing was shown";
+  EXPECT_FALSE(seen(0, 1)) << "memory is not weak";
 }
 
 TEST(Schedule, AStateThatIsPublishedEarlyIsSeen) {
