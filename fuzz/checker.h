@@ -40,7 +40,8 @@ class Checker final : private WalkVisitor {
   void reset(const Watched& watched);
 
   // O(1) checks. `nested`: inside another operation, whose own effect on the accounts is not yet in the model.
-  // `spans_moved`: something atomic was stored into since the last call; else each span is where it was.
+  // `spans_moved`: false if nothing atomic was stored into since the last call, so each span that it saw is where it
+  // was.
   bool check_step(bool nested, bool spans_moved = true);
   // How much of a goroutine's frames is looked at. An operation that does not move a stack writes to its youngest frame
   // at most; the walk looks at all.

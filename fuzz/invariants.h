@@ -27,8 +27,8 @@ namespace stackdrain {
     "walk")                                                                                                           \
   X(kA7, "A7", "1", "order, element size, limit, free list are set on every (re)issue", "walk")                       \
   X(kA8, "A8", "c", "metadata is written before the state that publishes it",                                         \
-    "look: every page's span, read without a lock, also while one is issued; in a schedule where stores are "         \
-    "overtaken")                                                                                                      \
+    "look: every page's span, read without a lock, also while one is issued; in a schedule also when a store "        \
+    "is shown past an older one")                                                                                     \
   X(kA9, "A9", "1", "memory issued as zero is zero", "each line of a zeroed heap span is read")                       \
   X(kB1, "B1", "n", "each slot is in exactly one of: live, cached, shelved, pool-free, deferred, in transit",         \
     "walk + model")                                                                                                   \

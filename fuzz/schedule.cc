@@ -466,7 +466,7 @@ void Scheduler::interrupt(size_t next, Point point) {
   if (verdict_.steps <= kMaxSteps) steps_[verdict_.steps - 1].switched = true;
   ++verdict_.switches;
   checker_.note_overlap(true);
-  if (show_some(me(), last_gap_)) {  // whoever looked now would see it
+  if (show_some(me(), last_gap_)) {  // a look that comes just then is too much to ask of luck
     checker_.check_published();
     check(true);
   }

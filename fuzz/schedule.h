@@ -417,9 +417,9 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   uint32_t segments_ = 0;
   size_t byte_ = 0;           // of the schedule, the next to read
   uint32_t gap_ = 0;          // points until then
-  bool stored_ = true;        // into anything atomic, since spans were last looked at
   uint32_t last_gap_ = 0;     // of the byte that was read last
   uint32_t in_row_ = 0;       // points of the current actor since it was switched to
+  bool stored_ = true;        // something atomic was stored into since the last point
   size_t mutator_ = kNobody;  // the last that ran, and the one before it
   size_t mutator_before_ = kNobody;
   size_t drains_running_ = 0;
