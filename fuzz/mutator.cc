@@ -66,37 +66,48 @@ constexpr OpSet one(Op op) {
   return OpSet{1} << static_cast<uint32_t>(op);
 }
 
-// The operations that come by a yield point: who can be a host there.
-constexpr auto kHosts = [] {
-  std::array<OpSet, kYieldPoints.size()> hosts{};
-  const auto set = [&](Yield point, std::initializer_list<Op> ops) {
-    for (const Op op : ops) hosts[static_cast<size_t>(point)] |= one(op);
+// Who meets whom at a yield point: the operations that come by it, and those that go to what the host has half done
+// there, in the pool, in its cache, or with its goroutine. Where a lock is held that is who takes none.
+struct Meeting {
+  OpSet hosts = 0;
+  OpSet guests = 0;
+};
+constexpr auto kMeetings = [] {
+  std::array<Meeting, kYieldPoints.size()> meetings{};
+  const auto set = [&](Yield point, std::initializer_list<Op> hosts, std::initializer_list<Op> guests) {
+    Meeting& meeting = meetings[static_cast<size_t>(point)];
+    for (const Op op : hosts) meeting.hosts |= one(op);
+    for (const Op op : guests) meeting.guests |= one(op);
   };
   for (const Yield point :
-       {Yield::kCopyAlloc, Yield::kCopyAdjust, Yield::kCopyCopy, Yield::kCopySwap, Yield::kCopyFree, Yield::kClaim}) {
-    set(point, {Op::kShrink, Op::kGrow});
+       {Yield::kCopyAlloc, Yield::kCopyAdjust, Yield::kCopyCopy, Yield::kCopySwap, Yield::kCopyFree}) {
+    set(point, {Op::kShrink, Op::kGrow}, {Op::kSend, Op::kWake, Op::kStatus, Op::kLoad, Op::kResolve, Op::kSpawn});
   }
-  set(Yield::kSendElem, {Op::kSend});
-  set(Yield::kCacheRefill, {Op::kSpawn, Op::kGrow});
-  set(Yield::kCacheRelease, {Op::kExit});
-  set(Yield::kFlush, {Op::kFlush, Op::kAdopt, Op::kGcBegin, Op::kGcMark});
-  set(Yield::kFlushList, {Op::kFlush, Op::kAdopt, Op::kGcBegin, Op::kGcMark});
-  set(Yield::kRetire, {Op::kShrink, Op::kGrow, Op::kExit});
-  set(Yield::kDrainStep, {Op::kDrain, Op::kGcEnd});
-  set(Yield::kHandOff, {Op::kDrain, Op::kGcEnd});
-  set(Yield::kPoolLock, {Op::kSpawn, Op::kExit, Op::kShrink, Op::kDrain});
-  set(Yield::kHeapLock, {Op::kSpawn, Op::kHeapAlloc, Op::kExit, Op::kDrain});
-  set(Yield::kScan, {Op::kShrink});
-  set(Yield::kPark, {Op::kBlock});
-  set(Yield::kCachePush, {Op::kExit, Op::kGrow});
-  set(Yield::kSpanFreed, {Op::kExit, Op::kGrow});
-  set(Yield::kIssue, {Op::kSpawn, Op::kHeapAlloc});
-  return hosts;
+  set(Yield::kClaim, {Op::kShrink, Op::kGrow}, {Op::kSend, Op::kWake, Op::kStatus, Op::kBlock});
+  set(Yield::kSendElem, {Op::kSend}, {Op::kShrink, Op::kGcMark, Op::kWake, Op::kStatus});
+  set(Yield::kCacheRefill, {Op::kSpawn, Op::kGrow}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kFlush});
+  set(Yield::kCacheRelease, {Op::kExit}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kFlush});
+  for (const Yield point : {Yield::kFlush, Yield::kFlushList}) {
+    set(point, {Op::kFlush, Op::kAdopt, Op::kGcBegin, Op::kGcMark}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kFlush});
+  }
+  set(Yield::kRetire, {Op::kShrink, Op::kGrow, Op::kExit}, {Op::kShrink, Op::kGrow, Op::kExit, Op::kGcMark});
+  set(Yield::kDrainStep, {Op::kDrain, Op::kGcEnd}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kDrain, Op::kHeapAlloc});
+  set(Yield::kHandOff, {Op::kDrain, Op::kGcEnd}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kDrain, Op::kShrink});
+  set(Yield::kPoolLock, {Op::kSpawn, Op::kExit, Op::kShrink, Op::kDrain},
+      {Op::kLoad, Op::kResolve, Op::kLook, Op::kRefuse});
+  set(Yield::kHeapLock, {Op::kSpawn, Op::kHeapAlloc, Op::kExit, Op::kDrain},
+      {Op::kLoad, Op::kResolve, Op::kLook, Op::kRefuse});
+  set(Yield::kScan, {Op::kShrink}, {Op::kSend, Op::kWake, Op::kStatus, Op::kLoad});
+  set(Yield::kPark, {Op::kBlock}, {Op::kShrink, Op::kGcMark, Op::kSend, Op::kWake});
+  set(Yield::kCachePush, {Op::kExit, Op::kGrow}, {Op::kSetProc, Op::kSpawn, Op::kExit, Op::kFlush});
+  set(Yield::kSpanFreed, {Op::kExit, Op::kGrow}, {Op::kSpawn, Op::kGrow, Op::kHeapAlloc});
+  set(Yield::kIssue, {Op::kSpawn, Op::kHeapAlloc}, {Op::kLoad, Op::kResolve, Op::kLook});
+  return meetings;
 }();
-static_assert(std::find(kHosts.begin(), kHosts.end(), OpSet{0}) == kHosts.end(), "each yield point needs a host");
-
-// What takes or gives a stack: as a guest it meets the host in the pool, whichever goroutine it is about.
-constexpr OpSet kPoolOps = one(Op::kSpawn) | one(Op::kExit) | one(Op::kGrow) | one(Op::kShrink) | one(Op::kFlush);
+static_assert(std::find_if(kMeetings.begin(), kMeetings.end(),
+                           [](const Meeting& meeting) { return meeting.hosts == 0 || meeting.guests == 0; }) ==
+                  kMeetings.end(),
+              "each yield point needs a host and who meets it");
 
 // Values that a byte mutator would spread over the whole field.
 uint32_t likely_value(FieldKind kind, int bits, Random& random) {
@@ -478,14 +489,15 @@ class Draft {
   // that comes by the point is the host, if there is one; the guest is often about the host's goroutine.
   void interleave() {
     const size_t point = random_.below(kYieldPoints.size());
-    const OpSet hosts = kHosts[point];
+    const OpSet hosts = kMeetings[point].hosts;
+    const OpSet meet = kMeetings[point].guests;
     Operation inside = made(Op::kInside, random_);
     inside.bits = static_cast<uint16_t>(point);
     const size_t guests = random_.one_in(4) ? 2 : 1;
     inside = with(inside, FieldKind::kCount, static_cast<uint32_t>(guests - 1));
     const size_t host = host_of(hosts);
     if (host < count_) {
-      for (size_t n = 0; n < guests; ++n) insert(host + 1, guest_of(get(host), sketch_at(host)));
+      for (size_t n = 0; n < guests; ++n) insert(host + 1, guest_of(get(host), meet, sketch_at(host)));
       return insert(host, inside);
     }
     const size_t at = place();
@@ -495,22 +507,22 @@ class Draft {
       fresh = made(nth_set(hosts, random_.below(static_cast<size_t>(std::popcount(hosts)))), random_);
       if (sketch.fit(fresh, random_)) break;
     }
-    for (size_t n = 0; n < guests; ++n) insert(at, guest_of(fresh, sketch));
+    for (size_t n = 0; n < guests; ++n) insert(at, guest_of(fresh, meet, sketch));
     insert(at, fresh);
     insert(at, inside);
   }
-  Operation guest_of(Operation host, const Sketch& sketch) {
+  Operation guest_of(Operation host, OpSet meet, const Sketch& sketch) {
     const std::optional<uint32_t> same = host.goroutine();
     if (host.op() == Op::kGcEnd && random_.one_in(2)) return made(Op::kHelp, random_);
     if (host.op() == Op::kAdopt && random_.one_in(2)) return host;
-    if (!same.has_value()) return fitting_operation(sketch, random_.one_in(2) ? kPoolOps : kAnyOp, random_);
-    if (random_.one_in(3)) return fitting_operation(sketch, kAnyOp, random_);
+    const OpSet subset = random_.one_in(2) ? meet : kAnyOp;
+    if (!same.has_value() || random_.one_in(3)) return fitting_operation(sketch, subset, random_);
     for (int tries = 0; tries < 16; ++tries) {
-      const Operation wanted = with(random_operation(kAnyOp, random_), FieldKind::kGoroutine, *same);
+      const Operation wanted = with(random_operation(subset, random_), FieldKind::kGoroutine, *same);
       Operation guest = wanted;
       if (guest.goroutine() == same && sketch.fit(guest, random_) && guest.bits == wanted.bits) return guest;
     }
-    return fitting_operation(sketch, kAnyOp, random_);
+    return fitting_operation(sketch, subset, random_);
   }
   // One operation for many goroutines in turn, as what fills a cache, a span or a queue needs.
   void burst() {

@@ -4,7 +4,8 @@
 // nothing depends on it: every byte string is a program, and plain byte mutation stays in the mix. What it is good for:
 // a byte mutator must hit an operation's code and each of its arguments, one after the other, while the coverage says
 // nothing until all are right; here an operation comes whole, names goroutines, markers and sizes that the program uses
-// already, and an interleaving (`inside POINT n`, host, guest) comes as one.
+// already, and an interleaving (`inside POINT n`, host, guest) comes as one, whose guest often goes to what the host
+// has half done there.
 //
 //   insert, delete, duplicate, swap, move (a RESOLVE past a shrink), retarget one argument, another code, a world,
 //   an interleaving; a program from nothing out of a random half of the operations (swarm); and splices of two programs

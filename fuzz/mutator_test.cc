@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fuzz/program.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 namespace {
@@ -50,6 +51,24 @@ TEST(Mutator, BringsEveryOperationAndEveryYieldPoint) {
   }
   EXPECT_GE(codes.size(), kOperations.size() - 2) << "all but nop and at, which inside stands for";
   EXPECT_GE(points.size(), kYieldPoints.size());
+}
+
+// Of the programs that a mutation made, in how many does a heap-alloc run inside an exit that has just freed a span?
+TEST(Mutator, WhoRunsInsideMeetsItsHostThere) {
+  size_t inside = 0;
+  size_t meets = 0;
+  for (uint32_t seed = 0; seed < 20000; ++seed) {
+    const std::vector<uint8_t> program = mutated(kProgram, 64, seed);
+    const ProgramView view(program.data(), program.size());
+    for (size_t i = 0; i + 2 < view.size(); ++i) {
+      if (view[i].reserved() || view[i].op() != Op::kInside) continue;
+      if (view[i].arg(0) != static_cast<uint32_t>(Yield::kSpanFreed) || view[i + 2].reserved()) continue;
+      ++inside;
+      if (view[i + 2].op() == Op::kHeapAlloc) ++meets;
+    }
+  }
+  EXPECT_GT(inside, 100u);
+  EXPECT_GT(meets * 16, inside) << "one in sixteen; of any operations it would be one in fifty";
 }
 
 TEST(Mutator, AnEmptyInputBecomesAProgram) {
