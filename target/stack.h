@@ -29,10 +29,10 @@ constexpr size_t slots_in(size_t bytes, int order) {
   return bytes / kMinStackBytes >> order;
 }
 
-// The order of a stack of `bytes` (a power of two >= 2 KiB); may be beyond a pool's last order, then it is large. The
-// highest bit changes no answer: it tells the compiler that there is a bit to be found.
+// The order of a stack of `bytes` (a power of two >= 2 KiB); may be beyond a pool's last order, then it is large. Not
+// std::countr_zero, which has an answer for 0, too: its step more is one that a free waits for.
 constexpr int order_of(size_t bytes) {
-  return std::countr_zero(bytes | ~(~size_t{0} >> 1)) - std::countr_zero(kMinStackBytes);
+  return __builtin_ctzll(bytes) - __builtin_ctzll(kMinStackBytes);
 }
 
 constexpr uint32_t pages_for(size_t bytes) {
