@@ -1,7 +1,6 @@
 // A stack: the address range [lo, hi) that a goroutine runs on. Grows down from hi.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
