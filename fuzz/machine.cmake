@@ -5,19 +5,19 @@ if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
   # What watches is no part of what is explored: which of its branches are taken says nothing before it reports. Nor is
   # the machine, which says itself what it comes by (count_states): as edges too that is a feature more a branch for the
   # engine to keep accounts of, which cost a quarter of a young corpus's executions.
-  set(watchers checker.cc lock_graph.cc)
-  set_property(SOURCE machine.cc ${watchers} APPEND PROPERTY COMPILE_OPTIONS
+  set(watchers machine.cc checker.cc lock_graph.cc)
+  set_property(SOURCE ${watchers} APPEND PROPERTY COMPILE_OPTIONS
                "-fno-sanitize-coverage=edge,inline-8bit-counters,pc-table,trace-cmp,indirect-calls,stack-depth")
   # ... and ASan watches the pool, not who watches it: machine, model and checker have static arrays only, whose bounds
   # UBSan holds, and ask for poison where they look at a stack (F5). The unit tests have ASan everywhere.
   # ... of UBSan it is held to what bounds and arithmetic can get wrong: its pointers are to its own members and to the
   # pool, whose addresses it is given, so none is null, askew or of something else. The unit tests have all.
   if(STACKDRAIN_SANITIZE MATCHES "undefined")
-    set_property(SOURCE machine.cc ${watchers} APPEND PROPERTY COMPILE_OPTIONS
+    set_property(SOURCE ${watchers} APPEND PROPERTY COMPILE_OPTIONS
                  "-fno-sanitize=null,alignment,object-size,pointer-overflow")
   endif()
   if(STACKDRAIN_SANITIZE MATCHES "address")
-    set_property(SOURCE machine.cc ${watchers} APPEND PROPERTY COMPILE_OPTIONS
+    set_property(SOURCE ${watchers} APPEND PROPERTY COMPILE_OPTIONS
                  "-fno-sanitize=address;-DSTACKDRAIN_ASAN=1")
   endif()
 endif()

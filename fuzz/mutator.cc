@@ -497,7 +497,8 @@ class Draft {
     inside = with(inside, FieldKind::kCount, static_cast<uint32_t>(guests - 1));
     const size_t host = host_of(hosts);
     if (host < count_) {
-      for (size_t n = 0; n < guests; ++n) insert(host + 1, guest_of(get(host), meet, sketch_at(host)));
+      const Sketch sketch = sketch_at(host);
+      for (size_t n = 0; n < guests; ++n) insert(host + 1, guest_of(get(host), meet, sketch));
       return insert(host, inside);
     }
     const size_t at = place();

@@ -53,7 +53,7 @@ TEST(Mutator, BringsEveryOperationAndEveryYieldPoint) {
   EXPECT_GE(points.size(), kYieldPoints.size());
 }
 
-// Of the programs that a mutation made, in how many does a heap-alloc run inside an exit that has just freed a span?
+// Of what runs first inside an operation that has just freed a span, how much is a heap-alloc, which can take it?
 TEST(Mutator, WhoRunsInsideMeetsItsHostThere) {
   size_t inside = 0;
   size_t meets = 0;
