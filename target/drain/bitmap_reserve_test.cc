@@ -10,11 +10,14 @@
 
 #include "target/drain/policies.h"
 #include "target/testing.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 namespace {
 
 constexpr size_t kSpans = 40;  // two and a half words of pages
+
+constexpr size_t kSpansAWord = 64 * kMinStackBytes / kPoolSpanBytes;
 
 // The bytes of a stack, the words of a drain step (0: as many as it takes), and which spans keep a stack: each n-th.
 class ReserveTest : public testing::TestWithParam<std::tuple<size_t, size_t, size_t>> {
@@ -65,8 +68,12 @@ TEST_P(ReserveTest, WhatWasKeptLeavesACycleLaterButForSpansWithStacks) {
   cycle(retired, budget);
   EXPECT_EQ(stack_spans(), all) << "as many spans as were put to use stay";
   EXPECT_EQ(pool_->stats().held_stacks, 0u);
+  const uint64_t work = work_so_far();
   cycle({}, budget);
   EXPECT_EQ(stack_spans(), stay);
+  if (kCountsWork && each == 0) {
+    EXPECT_GE(work_so_far() - work, kSpans / kSpansAWord) << "a unit for each word that is looked at";
+  }
   EXPECT_EQ(pool_->stats().spans_released, kSpans - stay.size());
   EXPECT_EQ(pool_->stats().live_stacks, stay.size());
   EXPECT_EQ(pool_->stats().stack_bytes, stay.size() * kPoolSpanBytes);
