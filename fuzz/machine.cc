@@ -63,12 +63,6 @@ constexpr std::array kRecordNames = {"kElem", "kSelectDone", "kPanic", "kDefer",
 constexpr std::array kStatusNames = {"kDead", "kRunning", "kWaiting", "kSyscall", "kParking", "kCopying"};
 static_assert(kRecordNames.size() == kRootKinds && kStatusNames.size() == std::size(kGoStatusNames));
 
-// Takes no lock of the pool, so it may run where one is held.
-bool takes_no_lock(Op op) {
-  return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook || op == Op::kRefuse ||
-         op == Op::kDie;
-}
-
 }  // namespace
 
 Machine::Machine() : collector_(*(choose_pool(policies()[0]), pool_), goroutines_) {}

@@ -79,24 +79,24 @@ constexpr auto kMeetings = [] {
     for (const Op op : hosts) meeting.hosts |= one(op);
     for (const Op op : guests) meeting.guests |= one(op);
   };
+  const std::initializer_list<Op> caches = {Op::kSpawn, Op::kExit, Op::kGrow, Op::kFlush};
+  const std::initializer_list<Op> lock_free = {Op::kLoad, Op::kResolve, Op::kLook, Op::kRefuse};
   for (const Yield point :
        {Yield::kCopyAlloc, Yield::kCopyAdjust, Yield::kCopyCopy, Yield::kCopySwap, Yield::kCopyFree}) {
     set(point, {Op::kShrink, Op::kGrow}, {Op::kSend, Op::kWake, Op::kStatus, Op::kLoad, Op::kResolve, Op::kSpawn});
   }
   set(Yield::kClaim, {Op::kShrink, Op::kGrow}, {Op::kSend, Op::kWake, Op::kStatus, Op::kBlock});
   set(Yield::kSendElem, {Op::kSend}, {Op::kShrink, Op::kGcMark, Op::kWake, Op::kStatus});
-  set(Yield::kCacheRefill, {Op::kSpawn, Op::kGrow}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kFlush});
-  set(Yield::kCacheRelease, {Op::kExit}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kFlush});
+  set(Yield::kCacheRefill, {Op::kSpawn, Op::kGrow}, caches);
+  set(Yield::kCacheRelease, {Op::kExit}, caches);
   for (const Yield point : {Yield::kFlush, Yield::kFlushList}) {
-    set(point, {Op::kFlush, Op::kAdopt, Op::kGcBegin, Op::kGcMark}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kFlush});
+    set(point, {Op::kFlush, Op::kAdopt, Op::kGcBegin, Op::kGcMark}, caches);
   }
   set(Yield::kRetire, {Op::kShrink, Op::kGrow, Op::kExit}, {Op::kShrink, Op::kGrow, Op::kExit, Op::kGcMark});
   set(Yield::kDrainStep, {Op::kDrain, Op::kGcEnd}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kDrain, Op::kHeapAlloc});
   set(Yield::kHandOff, {Op::kDrain, Op::kGcEnd}, {Op::kSpawn, Op::kExit, Op::kGrow, Op::kDrain, Op::kShrink});
-  set(Yield::kPoolLock, {Op::kSpawn, Op::kExit, Op::kShrink, Op::kDrain},
-      {Op::kLoad, Op::kResolve, Op::kLook, Op::kRefuse});
-  set(Yield::kHeapLock, {Op::kSpawn, Op::kHeapAlloc, Op::kExit, Op::kDrain},
-      {Op::kLoad, Op::kResolve, Op::kLook, Op::kRefuse});
+  set(Yield::kPoolLock, {Op::kSpawn, Op::kExit, Op::kShrink, Op::kDrain}, lock_free);
+  set(Yield::kHeapLock, {Op::kSpawn, Op::kHeapAlloc, Op::kExit, Op::kDrain}, lock_free);
   set(Yield::kScan, {Op::kShrink}, {Op::kSend, Op::kWake, Op::kStatus, Op::kLoad});
   set(Yield::kPark, {Op::kBlock}, {Op::kShrink, Op::kGcMark, Op::kSend, Op::kWake});
   set(Yield::kCachePush, {Op::kExit, Op::kGrow}, {Op::kSetProc, Op::kSpawn, Op::kExit, Op::kFlush});
@@ -108,6 +108,20 @@ static_assert(std::find_if(kMeetings.begin(), kMeetings.end(),
                            [](const Meeting& meeting) { return meeting.hosts == 0 || meeting.guests == 0; }) ==
                   kMeetings.end(),
               "each yield point needs a host and who meets it");
+constexpr bool all_take_no_lock(OpSet guests) {
+  for (; guests != 0; guests &= guests - 1) {
+    if (!takes_no_lock(static_cast<Op>(std::countr_zero(guests)))) return false;
+  }
+  return true;
+}
+static_assert(
+    [] {
+      for (size_t point = 0; point < kYieldPoints.size(); ++point) {
+        if (kYieldPoints[point].locked && !all_take_no_lock(kMeetings[point].guests)) return false;
+      }
+      return true;
+    }(),
+    "where a lock is held only what takes none can meet the host");
 
 // Values that a byte mutator would spread over the whole field.
 uint32_t likely_value(FieldKind kind, int bits, Random& random) {
@@ -151,10 +165,16 @@ Operation made(Op op, Random& random) {
   return {code, random_bits(kOperations[code], random)};
 }
 
-// One of the operations in `subset`, by weight.
-Operation random_operation(OpSet subset, Random& random) {
+constexpr uint32_t weight_of(OpSet subset) {
   uint32_t total = 0;
   for (size_t code = 0; code < kOperations.size(); ++code) total += (subset >> code & 1) != 0 ? kWeights[code] : 0;
+  return total;
+}
+constexpr uint32_t kWeightOfAny = weight_of(kAnyOp);
+
+// One of the operations in `subset`, by weight.
+Operation random_operation(OpSet subset, Random& random) {
+  const uint32_t total = subset == kAnyOp ? kWeightOfAny : weight_of(subset);
   if (total == 0) return random_operation(kAnyOp, random);
   size_t left = random.below(total);
   for (size_t code = 0;; ++code) {

@@ -228,6 +228,12 @@ inline constexpr auto kFieldPlaces = [] {
   return places;
 }();
 
+// Takes no lock of the pool, so it may run where one is held.
+constexpr bool takes_no_lock(Op op) {
+  return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook || op == Op::kRefuse ||
+         op == Op::kDie;
+}
+
 // One decoded operation.
 struct Operation {
   uint8_t code = 0;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -163,6 +164,51 @@ TEST_P(PolicyTest, AStepKeepsToItsBudget) {
   EXPECT_FALSE(pool_->drain_pending());
   EXPECT_EQ(pool_->drain_step(1), 0u);
   expect_empty();
+}
+
+// The memory of what is idle goes back to the system, and of nothing else.
+TEST_P(PolicyTest, GivingMemoryBackLeavesWhatIsInUse) {
+  constexpr uint32_t kHeapPages = 3;
+  const auto words_of = [](uintptr_t base, size_t bytes) {
+    return std::span<uint64_t>(reinterpret_cast<uint64_t*>(base), bytes / sizeof(uint64_t));
+  };
+  std::vector<std::span<uint64_t>> used;
+  std::vector<Stack> stay;
+  std::vector<Stack> go;
+  std::vector<uintptr_t> heap;
+  for (size_t i = 0; i < 120; ++i) {
+    const Stack stack = pool_->allocate(0, kMinStackBytes << i % 6);
+    ASSERT_TRUE(stack);
+    pool_->note_written(stack.lo, stack.bytes());
+    (i / 6 % 3 == 0 ? stay : go).push_back(stack);
+    if (i % 6 == 5) heap.push_back(pool_->allocate_heap(kHeapPages, false));
+  }
+  for (size_t i = 0; i < heap.size(); ++i) std::ranges::fill(words_of(heap[i], kHeapPages * kPageBytes), heap[i]);
+  for (const Stack stack : stay) std::ranges::fill(words_of(stack.lo, stack.bytes()), stack.lo);
+  for (const Stack stack : go) std::ranges::fill(words_of(stack.lo, stack.bytes()), ~uint64_t{0});
+  for (const Stack stack : go) pool_->free(0, stack);
+  while (heap.size() > 10) {
+    pool_->free_heap(heap.back());
+    heap.pop_back();
+  }
+  flush();
+  EXPECT_NE(pool_->release_idle(), 0u);
+  EXPECT_EQ(pool_->stats().released_bytes, pool_->stats().idle_bytes);
+
+  const auto expect_as_it_was = [&] {
+    for (const Stack stack : stay) {
+      for (const uint64_t word : words_of(stack.lo, stack.bytes())) ASSERT_EQ(word, stack.lo);
+    }
+    for (const uintptr_t base : heap) {
+      for (const uint64_t word : words_of(base, kHeapPages * kPageBytes)) ASSERT_EQ(word, base);
+    }
+  };
+  expect_as_it_was();
+  for (int i = 0; i < 20; ++i) {
+    const uintptr_t base = pool_->allocate_heap(kHeapPages, true);
+    for (const uint64_t word : words_of(base, kHeapPages * kPageBytes)) ASSERT_EQ(word, 0u);
+  }
+  expect_as_it_was();
 }
 
 TEST_P(PolicyTest, RandomCyclesConserveEveryStack) {
