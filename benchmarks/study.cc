@@ -2,8 +2,8 @@
 // sections.
 //
 // What it takes is bounded: --seconds is handed out to the cases by their share of the work that is left; each gets
-// fewer repetitions when its share is used up, and when all is used up the cases that are left are skipped, and said to
-// be.
+// fewer repetitions when its share is used up, and when all is used up the cases that are left are skipped. Drains that
+// were skipped are measured after all if the pauses leave time for it; what is skipped in the end is said to be.
 //
 // Each group of cases that fits into memory together is measured in turns, one repetition of each after the other, so
 // that a noisy moment hits them alike; the pair of drain and chase is always within one repetition. Progress goes to
@@ -307,10 +307,11 @@ class Allowance {
   bool over() const { return now_ns() > end_; }
   // What was really done, and whether so much more is over in time at that speed.
   void took(double work) { took_ += work; }
-  bool fits(double work) const {
-    const int64_t now = now_ns();
-    return took_ == 0 || static_cast<double>(now - begin_) * work / took_ < static_cast<double>(end_ - now);
-  }
+  bool fits(double work) const { return pace() == 0 || pace() * work < static_cast<double>(end_ - now_ns()); }
+  // Nanoseconds for a unit of work, so far; 0: nothing is known.
+  double pace() const { return took_ == 0 ? expected_ : static_cast<double>(now_ns() - begin_) / took_; }
+  // ... what it was for others of the kind, until there is something of its own.
+  void expect(double pace) { expected_ = pace; }
   void cut() { ++cut_; }
   // A pool has not so many stacks: the case is left out, and the results say so.
   void refuse(const Variant& variant, size_t stacks, const char* study) {
@@ -338,6 +339,7 @@ class Allowance {
   int64_t end_;
   double left_;
   double took_ = 0;
+  double expected_ = 0;
   int cut_ = 0;
   std::vector<std::string> refused_;
   std::vector<std::string> skipped_;
@@ -386,14 +388,17 @@ double work_of(const Group& group, int repetitions) {
   return work;
 }
 
-// All of a group or nothing: what stands alone in a table compares with nothing.
-void measure_group(const Group& group, CacheFlusher& flusher, Allowance& allowance, Progress& progress, json& rows) {
+std::string name_of(const Group& group) {
+  const DrainCase& first = group.cases.front().drain_case;
+  return std::to_string(first.stacks) + " x " + std::to_string(first.bytes) + (first.random ? "" : " by address") +
+         (first.half ? ", half" : "");
+}
+
+// All of a group or nothing: what stands alone in a table compares with nothing. False if there is no time for it.
+bool measure_group(const Group& group, CacheFlusher& flusher, Allowance& allowance, Progress& progress, json& rows) {
   if (!allowance.fits(work_of(group, std::min(kLeastRepetitions, group.repetitions)))) {
-    const DrainCase& first = group.cases.front().drain_case;
     allowance.done(work_of(group, group.repetitions));
-    allowance.skip("drains of " + std::to_string(first.stacks) + " x " + std::to_string(first.bytes) +
-                   (first.random ? "" : " by address") + (first.half ? ", half" : ""));
-    return;
+    return false;
   }
   size_t begin = 0;
   while (begin < group.cases.size() && !interrupted) {
@@ -406,6 +411,7 @@ void measure_group(const Group& group, CacheFlusher& flusher, Allowance& allowan
     measure_together(group, begin, end, flusher, allowance, progress, rows);
     begin = end;
   }
+  return true;
 }
 
 // The same drain twice in turns: what difference this machine lets us see.
@@ -954,7 +960,7 @@ Extent extent_asked() {
 struct Part {
   std::string kind;
   double share;
-  double work;
+  const double& work;  // asked when the part begins
   std::function<void(Allowance&)> run;
 };
 
@@ -1004,14 +1010,31 @@ int run() {
   {
     Progress progress(drain_work + pause_work + task_work, seconds);
     results["noise"] = measure_noise(flusher, variants, extent);
-    // The drains are last: they have most to leave out for time, and get what the others leave of theirs.
+    std::vector<const Group*> put_off;
+    double put_off_work = 0;
+    double pace = 0;
     run_parts(
         {{"workloads", 0.15, task_work, [&](Allowance& allowance) { run_tasks(tasks, allowance, progress, results); }},
-         {"pauses", 0.4, pause_work,
-          [&](Allowance& allowance) { measure_pauses(pauses, allowance, progress, results); }},
          {"drains", 0.45, drain_work,
           [&](Allowance& allowance) {
-            for (const Group& group : groups) measure_group(group, flusher, allowance, progress, results["drain"]);
+            for (const Group& group : groups) {
+              if (measure_group(group, flusher, allowance, progress, results["drain"])) continue;
+              put_off.push_back(&group);
+              put_off_work += work_of(group, group.repetitions);
+            }
+            pace = allowance.pace();
+          }},
+         {"pauses", 0.39, pause_work,
+          [&](Allowance& allowance) { measure_pauses(pauses, allowance, progress, results); }},
+         // What there was no time for gets what the others have left of theirs.
+         {"drains", 0.01, put_off_work,
+          [&](Allowance& allowance) {
+            allowance.expect(pace);
+            for (const Group* group : put_off) {
+              if (!measure_group(*group, flusher, allowance, progress, results["drain"])) {
+                allowance.skip("drains of " + name_of(*group));
+              }
+            }
           }}},
         start + static_cast<int64_t>(seconds * 1e9), results["context"]["notes"]);
   }
