@@ -1027,7 +1027,7 @@ int run() {
          {"pauses", 0.39, pause_work,
           [&](Allowance& allowance) { measure_pauses(pauses, allowance, progress, results); }},
          // What there was no time for gets what the others have left of theirs.
-         {"drains", 0.01, put_off_work,
+         {"drains put off", 0.01, put_off_work,
           [&](Allowance& allowance) {
             allowance.expect(pace);
             for (const Group* group : put_off) {

@@ -172,7 +172,6 @@ TEST_P(PolicyTest, GivingMemoryBackLeavesWhatIsInUse) {
   const auto words_of = [](uintptr_t base, size_t bytes) {
     return std::span<uint64_t>(reinterpret_cast<uint64_t*>(base), bytes / sizeof(uint64_t));
   };
-  std::vector<std::span<uint64_t>> used;
   std::vector<Stack> stay;
   std::vector<Stack> go;
   std::vector<uintptr_t> heap;
@@ -181,9 +180,11 @@ TEST_P(PolicyTest, GivingMemoryBackLeavesWhatIsInUse) {
     ASSERT_TRUE(stack);
     pool_->note_written(stack.lo, stack.bytes());
     (i / 6 % 3 == 0 ? stay : go).push_back(stack);
-    if (i % 6 == 5) heap.push_back(pool_->allocate_heap(kHeapPages, false));
+    if (i % 6 != 5) continue;
+    heap.push_back(pool_->allocate_heap(kHeapPages, false));
+    ASSERT_NE(heap.back(), 0u);
   }
-  for (size_t i = 0; i < heap.size(); ++i) std::ranges::fill(words_of(heap[i], kHeapPages * kPageBytes), heap[i]);
+  for (const uintptr_t base : heap) std::ranges::fill(words_of(base, kHeapPages * kPageBytes), base);
   for (const Stack stack : stay) std::ranges::fill(words_of(stack.lo, stack.bytes()), stack.lo);
   for (const Stack stack : go) std::ranges::fill(words_of(stack.lo, stack.bytes()), ~uint64_t{0});
   for (const Stack stack : go) pool_->free(0, stack);
@@ -206,6 +207,7 @@ TEST_P(PolicyTest, GivingMemoryBackLeavesWhatIsInUse) {
   expect_as_it_was();
   for (int i = 0; i < 20; ++i) {
     const uintptr_t base = pool_->allocate_heap(kHeapPages, true);
+    ASSERT_NE(base, 0u);
     for (const uint64_t word : words_of(base, kHeapPages * kPageBytes)) ASSERT_EQ(word, 0u);
   }
   expect_as_it_was();
