@@ -34,8 +34,22 @@ class MutantsTest(unittest.TestCase):
         lines = ["// not reached by programs: planted defects alone", "void f() {", "  x = y + 1;", "  if (a) {", "    b();", "  }", "}",
                  "void g() {", "  x = y + 1;", "}"]
         self.assertEqual({mutant.line for mutant in mutants.mutants_of("target/x.cc", lines)}, {9})
+        lines[0] = "// not reached by programs: the planted defects Q1 and Q3 alone ask"
+        self.assertEqual({mutant.line for mutant in mutants.mutants_of("target/x.cc", lines)}, {9})
         lines[0] = "// not reached by programs: who knows"
         self.assertEqual({mutant.line for mutant in mutants.mutants_of("target/x.cc", lines)}, {3, 4, 5, 9})
+
+    def test_in_a_class_functions_are_mutated_and_declarations_are_not(self):
+        lines = ["class X {", " public:", "  bool empty() const { return n == 0; }", "  int f() SD_REQUIRES(mutex_) { return n + 1; }",
+                 "  void g() {", "    n = 0;", "  }", " private:", "  struct Y {", "    int n = 0;", "    bool is = false;", "  };",
+                 "  bool on_ = true;", "  void h(bool on = true);", "};", "inline int k() {", "  return n - 1;", "}"]
+        self.assertEqual({mutant.line for mutant in mutants.mutants_of("target/x.h", lines)}, {3, 4, 6, 17})
+
+    def test_of_a_header_its_includers_are_built(self):
+        self.assertEqual(mutants.includers("target/drain/serial_pool.h"), ["target/drain/in_place.cc", "target/drain/serial.cc"])
+        self.assertIn("target/drain/serial.cc", mutants.includers("target/span.h"))
+        self.assertFalse([header for header in {mutant.file for mutant in mutants.all_mutants() if mutant.file.endswith(".h")}
+                          if not mutants.includers(header)])
 
     def test_the_real_files_give_many_and_each_is_a_change(self):
         made = mutants.all_mutants()

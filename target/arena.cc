@@ -52,6 +52,11 @@ SD_NO_COVERAGE uint32_t Arena::poison_at_once() const {
   return pages;
 }
 
+// not reached by programs: no arena that large is reset, and under a fuzzer the system is spared
+bool Arena::give_back(uint32_t first, uint32_t pages) const {
+  return madvise(reinterpret_cast<void*>(address_of(first)), size_t{pages} << kPageShift, MADV_DONTNEED) == 0;
+}
+
 Arena::~Arena() {
   asan_unpoison(base_, static_cast<size_t>(pages_) << kPageShift);
   munmap(reservation_, reservation_bytes_);

@@ -22,6 +22,9 @@ struct Span;
 
 class Arena {
  public:
+  // With more than that to clear a heap's reset gives the memory back to the system instead of clearing it by hand.
+  static constexpr size_t kClearByHandBytes = size_t{64} << 20;
+
   // Reserves `bytes` of addresses (rounded up to pages). Aborts with one line if the system refuses.
   explicit Arena(size_t bytes);
   ~Arena();
@@ -78,6 +81,9 @@ class Arena {
     uint8_t* dirty = dirty_ + page;
     if ((__atomic_load_n(dirty, __ATOMIC_RELAXED) & bits) != bits) __atomic_fetch_or(dirty, bits, __ATOMIC_RELAXED);
   }
+  // Gives the memory of pages that are in no use back to the system: they read as zero from then on. False if it
+  // refuses (pages that somebody locked): then they are what they were, or zero.
+  bool give_back(uint32_t first, uint32_t pages) const;
   // Makes a page zero that is in no use. Only what may have been written to is cleared: half of a fuzzer's time goes
   // into resets otherwise.
   void clear_page(uint32_t page);

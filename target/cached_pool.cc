@@ -13,7 +13,8 @@ uint32_t excess_of(const CacheList& list, int order) {
 }  // namespace
 
 void CachedPool::reset_caches(const PoolParams& params) {
-  STACKDRAIN_CHECK(params.orders >= 1 && params.orders <= kMaxOrders, "orders must be 1..4");
+  STACKDRAIN_CHECK(params.orders >= 2 && params.orders <= kMaxOrders, "orders must be 2..4");
+  STACKDRAIN_CHECK(params.max_stack_bytes <= kMostStackBytes, "max_stack_bytes must be 2 GiB at most");
   STACKDRAIN_CHECK(params.procs >= 1 && params.procs <= kMaxProcs, "procs must be 1..64");
   // Only the caches that the old or the new parameters use can hold anything.
   const int procs = params_.procs > params.procs ? params_.procs : params.procs;
@@ -53,7 +54,7 @@ void CachedPool::put_up_shelves(size_t arena_bytes) {
 // Out of line, as what else takes a lock here: who is served from a shelf needs no frame.
 [[gnu::noinline]] Stack CachedPool::allocate_refilled(CacheList& list, int order) {
   refill(list, order);
-  if (list.head == 0 && spare()) {
+  if (list.head == 0 && spare(order)) {
     yield_point(Yield::kCacheRefill);
     refill(list, order);
   }
@@ -89,7 +90,7 @@ Stack CachedPool::allocate_uncached(Proc proc, size_t bytes) {
     const int order = order_of(bytes);
     stack.lo = take_uncached(order);
     // not reached by programs: who has no cache is a marker, and while it marks nothing is spared
-    if (stack.lo == 0 && spare()) stack.lo = take_uncached(order);
+    if (stack.lo == 0 && spare(order)) stack.lo = take_uncached(order);
     if (stack.lo == 0) return {};
     stack.hi = stack.lo + bytes;
   }

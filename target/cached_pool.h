@@ -86,8 +86,9 @@ class CachedPool {
   // The rest is called without a lock. A large stack, or an empty one when the arena is exhausted.
   virtual Stack allocate_large(size_t bytes) = 0;
   virtual void give_large(Stack stack) = 0;
-  // The arena is exhausted: gives up what is only kept for later. True if there was some: then the caller asks again.
-  virtual bool spare() { return false; }
+  // The arena is exhausted for an order: gives up what is only kept for later. True if there is some now: then the
+  // caller asks again.
+  virtual bool spare([[maybe_unused]] int order) { return false; }
   // Does the address lie in a span that was issued?
   virtual bool in_span(uintptr_t address) const = 0;
 

@@ -170,19 +170,29 @@ ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
   // not reached by programs: who claimed the scan shrinks, once a cycle
   if (shrunk_cycle_ == cycle && !planted(Defect::kDoubleHalving)) return ShrinkResult::kAlready;
   shared_read(stack_);
-  const size_t bytes = stack_.bytes();
-  if (bytes <= kMinStackBytes) return ShrinkResult::kMinimum;
-  const PoolParams& params = pool.params();
-  const size_t counted = used() + (params.shrink_counts_guard ? params.guard_bytes : 0);
-  const bool allowed = planted(Defect::kShrinkIgnoresGuard) ? used() <= bytes / 2 : counted < bytes / 4;
-  if (!allowed) return ShrinkResult::kInUse;
+  if (stack_.bytes() <= kMinStackBytes) return ShrinkResult::kMinimum;
+  if (!uses_little(pool.params())) return ShrinkResult::kInUse;
   if (planted(Defect::kShrinkSkippedWhileHeld) && pool.stats().held_stacks != 0) return ShrinkResult::kRefused;
   GoStatus was;
   if (!claim_for_copy(was)) return ShrinkResult::kRefused;
+  // Before the claim that was a look only: it may have been woken, have called and wait again, deeper than before.
+  // not reached by programs: who has a root job is not run until it is over
+  if (stack_.bytes() <= kMinStackBytes || !uses_little(pool.params())) {
+    // not reached by programs: who has a root job is not run until it is over
+    set_status(was);
+    return ShrinkResult::kInUse;
+  }
   const bool shrunk = halve(pool);
   if (shrunk) shrunk_cycle_ = cycle;
   if (!planted(Defect::kStatusNotRestored)) set_status(was);
   return shrunk ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
+}
+
+// So little that half of the stack will do.
+bool Goroutine::uses_little(const PoolParams& params) const {
+  const size_t bytes = stack_.bytes();
+  if (planted(Defect::kShrinkIgnoresGuard)) return used() <= bytes / 2;
+  return used() + (params.shrink_counts_guard ? params.guard_bytes : 0) < bytes / 4;
 }
 
 // Where it is, if the pool can; else by a copy. False without memory.

@@ -353,13 +353,13 @@ TEST_F(GoroutineTest, AResetForgetsTheLife) {
 // Runs an action at each yield point of the goroutine's own, and keeps which those were.
 class AtYields final : public YieldHook {
  public:
-  explicit AtYields(void (*action)(AtYields&), Goroutine& goroutine, AnyPool& pool)
-      : goroutine(goroutine), pool(pool), action_(action) {
+  explicit AtYields(void (*action)(AtYields&), Goroutine& goroutine, AnyPool& pool, Yield too = Yield::kSendElem)
+      : goroutine(goroutine), pool(pool), action_(action), too_(too) {
     yield_hook = this;
   }
   ~AtYields() { yield_hook = nullptr; }
   void at(Yield point) override {
-    const bool own = point <= Yield::kSendElem;
+    const bool own = point <= Yield::kSendElem || point == too_;
     if (!own || inside_) return;
     inside_ = true;
     points.push_back(point);
@@ -373,6 +373,7 @@ class AtYields final : public YieldHook {
 
  private:
   void (*action_)(AtYields&);
+  Yield too_;
   bool inside_ = false;
 };
 
@@ -395,6 +396,30 @@ TEST_F(GoroutineTest, InsideAMoveNobodyWritesAndNobodyElseMoves) {
   EXPECT_EQ(hook.points, seeds_order);
   EXPECT_EQ(content(), before);
   EXPECT_EQ(goroutine_.status(), GoStatus::kWaiting);
+}
+
+// Between a marker's look and its claim the goroutine is woken, calls, and waits again: the status is what it was, and
+// what it uses is not.
+TEST_F(GoroutineTest, WhatCountsIsHowItIsWhenItIsClaimed) {
+  spawn(16384);
+  goroutine_.block(WaitKind::kReceive);
+  pool_->begin_cycle({1, true});
+  {
+    AtYields hook(
+        [](AtYields& at) {
+          if (at.points.size() > 1) return;
+          ASSERT_EQ(at.points.front(), Yield::kClaim);
+          at.goroutine.wake();
+          for (int i = 0; i < 9; ++i) ASSERT_TRUE(at.goroutine.call(at.pool, 0, 1024, true));
+          at.goroutine.block(WaitKind::kReceive);
+        },
+        goroutine_, *pool_, Yield::kClaim);
+    EXPECT_EQ(goroutine_.shrink(*pool_, 1), ShrinkResult::kInUse);
+  }
+  EXPECT_EQ(goroutine_.stack().bytes(), 16384u);
+  EXPECT_EQ(goroutine_.status(), GoStatus::kWaiting);
+  EXPECT_GE(goroutine_.sp(), goroutine_.stack().lo);
+  expect_pattern_and_canary();
 }
 
 TEST_F(GoroutineTest, InsideASendNobodyMoves) {

@@ -1,7 +1,5 @@
 #include "target/page_heap.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -11,20 +9,12 @@
 #include "target/yield.h"
 
 namespace stackdrain {
-namespace {
-
-// Above this many dirty bytes a reset gives the memory back instead of clearing it by hand.
-constexpr size_t kClearByHandBytes = size_t{64} << 20;
-
-}  // namespace
 
 void PageHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   MutexLock lock(mutex_);
   const uint32_t mapped = mapped_pages_.load(std::memory_order_relaxed);
-  if (mapped_bytes() > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
-    // not reached by programs: no arena that large is reset
-    madvise(reinterpret_cast<void*>(arena_.base()), mapped_bytes(), MADV_DONTNEED);
-  } else {
+  const bool by_hand = mapped_bytes() <= Arena::kClearByHandBytes;
+  if (by_hand || !arena_.give_back(0, mapped)) {  // not reached by programs: no arena that large is reset
     for (uint32_t page = 0; page < mapped; ++page) {
       if (arena_.dirty()[page] != 0) arena_.clear_page(page);
     }
@@ -320,7 +310,7 @@ bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {
   }
   return true;
 #else
-  return madvise(reinterpret_cast<void*>(arena_.address_of(first)), bytes_of(pages), MADV_DONTNEED) == 0;
+  return arena_.give_back(first, pages);
 #endif
 }
 

@@ -16,8 +16,11 @@ enum class LockPlan : uint8_t { kOneLock, kPerOrder };
 // one stack at a time.
 enum class DrainHold : uint8_t { kWhole, kBatch, kEach };
 
+// What a span's descriptor has room for, as the size of its one slot.
+inline constexpr size_t kMostStackBytes = size_t{1} << 31;
+
 struct PoolParams {
-  // Small-stack orders: 2 KiB << order; 1..4. Larger stacks get a span of their own.
+  // Small-stack orders: 2 KiB << order; 2..4. Larger stacks get a span of their own, of whole pages.
   int orders = 4;
   LockPlan locks = LockPlan::kPerOrder;
   // Processors with a cache: 1..kMaxProcs.
@@ -26,7 +29,7 @@ struct PoolParams {
   size_t guard_bytes = 384;
   // Since 2015-06 a shrink counts the guard as used: used + guard < size/4. Before: used < size/4.
   bool shrink_counts_guard = true;
-  // Largest stack in bytes; growth beyond is refused (1 GiB on 64-bit in Go).
+  // Largest stack in bytes, kMostStackBytes at most; growth beyond is refused (1 GiB on 64-bit in Go).
   size_t max_stack_bytes = size_t{1} << 30;
   // Bytes the page heap maps at least when it grows; a multiple of the page size. Go: 1 MiB.
   size_t grow_chunk_bytes = size_t{1} << 20;

@@ -205,7 +205,7 @@ uintptr_t ReferencePool::allocate_heap(uint32_t pages, bool zeroed) {
 
 void ReferencePool::free_heap(uintptr_t base) {
   Span* span = heap_.span_of(base);
-  STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kInUse,
+  STACKDRAIN_CHECK(span != nullptr && span->current() == SpanState::kInUse && heap_.base_of(*span) == base,
                    "free_heap wants the base of an InUse span");
   if (const size_t bytes = size_t{span->page_count()} << kPageShift;
       planted(Defect::kFreePathBySize) && is_small(bytes) && bytes == order_bytes(order_of(bytes))) {

@@ -416,6 +416,7 @@ TEST_P(StackPoolTest, ASweepFreesSlotsWithoutTouchingThem) {
     const uint64_t locks = locks_of([&] {
       OpenPool::Sweep sweep(pool_);
       sweep.give(span, 1u << ((victim.lo - pool_.heap_.base_of(*span)) / kMinStackBytes));
+      sweep.finish();  // and once more when it ends, with nothing left to do
     });
     pool_.count_many_given_back(1, bytes);
     EXPECT_EQ(locks, 1u) << "its order's, for the list";
@@ -514,6 +515,23 @@ TEST_P(StackPoolTest, HeapSpansAreZeroWhenAsked) {
   ASSERT_EQ(again, dirty);
   for (size_t i = 0; i < 2 * kPageBytes; i += 8) ASSERT_EQ(*reinterpret_cast<const uint64_t*>(again + i), 0u);
   EXPECT_EQ(pool_.locate(again).state, SpanState::kInUse);
+}
+
+TEST_P(StackPoolTest, AHeapBlockIsFreedByItsBaseAlone) {
+  const uintptr_t base = pool_.allocate_heap(4, false);
+  ASSERT_NE(base, 0u);
+  EXPECT_DEATH(pool_.free_heap(base + 2 * kPageBytes), "wants the base of an InUse span");
+}
+
+TEST_P(StackPoolTest, WhatParametersCanBeIsChecked) {
+  for (const int orders : {0, 1, kMaxOrders + 1}) {
+    PoolParams params = params_;
+    params.orders = orders;
+    EXPECT_DEATH(pool_.reset(params), "orders must be 2..4");
+  }
+  PoolParams params = params_;
+  params.max_stack_bytes = 2 * kMostStackBytes;
+  EXPECT_DEATH(pool_.reset(params), "2 GiB at most");
 }
 
 TEST_P(StackPoolTest, WhatWasAStackIsZeroForTheHeap) {

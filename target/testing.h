@@ -40,11 +40,6 @@ class CollectedWalk final : public WalkVisitor {
   }
 
   size_t in(SlotPlace place) { return count[place]; }
-  size_t spans_in(SpanState state) const {
-    size_t n = 0;
-    for (const SpanView& view : spans) n += view.state == state ? 1 : 0;
-    return n;
-  }
 
   std::vector<SpanView> spans;
   std::vector<SlotView> slots;

@@ -141,7 +141,8 @@ class BitmapPool : public CachedPool {
       large_[static_cast<size_t>(std::countr_zero(sizes))].reset(mapped_pages());
     }
     reset_caches(params);
-    put_up_shelves(size_t{params.arena_pages != 0 ? params.arena_pages : heap_.arena().pages()} << kPageShift);
+    const uint32_t pages = heap_.arena().pages();
+    put_up_shelves(size_t{params.arena_pages == 0 ? pages : std::min(pages, params.arena_pages)} << kPageShift);
     heap_.reset(params.arena_pages, params.grow_chunk_bytes);
     orders_seen_.store(0, kRelaxed);
     large_seen_.store(0, kRelaxed);
@@ -281,9 +282,7 @@ class BitmapPool : public CachedPool {
 
   bool in_span(uintptr_t address) const override { return locate(address).base != 0; }
 
-  bool spare() override {
-    return !marking() && give_up_reserve();  // in a mark nothing leaves Stack (A2)
-  }
+  bool spare(int) override { return spare(kPoolSpanPages, true); }
 
  private:
   // An order's tables.
@@ -554,8 +553,8 @@ class BitmapPool : public CachedPool {
     return turn_ < params().orders ? done : done + sweep_large(words_left);
   }
 
-  // What waits for its order's next growth, and all that a drain has not looked at yet, serves whoever is short now.
-  // True if there was some. Nobody retires.
+  // What waits for its order's next growth, and all small stacks that a drain has not looked at yet, serve whoever is
+  // short now. True if there was some. Nobody retires.
   bool give_up_reserve() SD_EXCLUDES(drain_mutex_) {
     MutexLock drainers(drain_mutex_);
     bool some = false;
@@ -568,10 +567,18 @@ class BitmapPool : public CachedPool {
     return some;
   }
 
+  // Somebody was refused so many pages. Who had the drain's lock meanwhile may have left nothing to give up, because it
+  // gave that back itself.
+  bool spare(uint32_t pages, bool aligned) {
+    if (marking()) return false;  // in a mark nothing leaves Stack (A2)
+    // not reached by programs: somebody else gave it back: wants a second thread
+    return give_up_reserve() || heap_.fits(pages, aligned);
+  }
+
   // A span that the arena is too small for without the reserve.
   uint32_t allocate_span(uint32_t pages, SpanUse use) {
     const uint32_t first = heap_.allocate(pages, use);
-    return first != kNoPage || !spare() ? first : heap_.allocate(pages, use);
+    return first != kNoPage || !spare(pages, use.state == SpanState::kStack) ? first : heap_.allocate(pages, use);
   }
 
   // Some words of an order that are looked at under one hold of its lock.

@@ -1,7 +1,5 @@
 #include "target/drain/bitmap_heap.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 
@@ -11,8 +9,6 @@
 namespace stackdrain {
 namespace {
 
-// Above this many touched bytes a reset gives the memory back instead of clearing it by hand.
-constexpr size_t kClearByHandBytes = size_t{64} << 20;
 constexpr uint32_t kWordPages = kWordBits;
 // A word of pages that is all spans of small stacks: where these begin, and how many they are.
 constexpr uint64_t kPoolSpans = kMultiples[std::countr_zero(kPoolSpanPages)];
@@ -53,12 +49,8 @@ void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   for (size_t word = 0; word < mapped_words(); ++word) {
     touched += static_cast<size_t>(std::popcount(touched_.load(word)));
   }
-  if (bytes_of(touched) > kClearByHandBytes) {  // not reached by programs: no arena that large is reset
-    // not reached by programs: no arena that large is reset
-    madvise(reinterpret_cast<void*>(arena_.base()), mapped_bytes(), MADV_DONTNEED);
-  } else {
-    clear({0, pages});
-  }
+  // not reached by programs: no arena that large is reset
+  if (bytes_of(touched) <= Arena::kClearByHandBytes || !arena_.give_back(0, pages)) clear({0, pages});
   // Else nothing is issued.
   // not reached by programs: each ends with nothing issued, unless something was found
   if (start_.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());
@@ -87,6 +79,12 @@ uint32_t BitmapHeap::allocate(uint32_t pages, SpanUse use) {
   }
   issue(first, pages, use);
   return first;
+}
+
+bool BitmapHeap::fits(uint32_t pages, bool aligned) {
+  MutexLock lock(mutex_);
+  ++accounts_.locks_taken;
+  return find(pages, aligned) != kNoPage;
 }
 
 uint32_t BitmapHeap::find(uint32_t pages, bool aligned) {
@@ -226,9 +224,11 @@ void BitmapHeap::lower_hints(size_t word) {
   for (size_t& hint : hints_) hint = std::min(hint, word);
 }
 
-// Pages of live spans of one state become idle. What they were is counted by the caller.
+// Pages of live spans of one state become idle. What they were is counted by the caller. The word is stored with
+// release: who reads a neighbour's bit in it reads this store, which ends what that one's publication had begun.
 void BitmapHeap::withdraw(PageMask leaving, bool stack) {
-  (stack ? stack_ : used_).drop(leaving.word, leaving.pages);
+  const Bits& bits = stack ? stack_ : used_;
+  bits.word(leaving.word).store(bits.load(leaving.word) & ~leaving.pages, std::memory_order_release);
   start_.drop(leaving.word, leaving.pages);
   idle_.put(leaving.word, leaving.pages);
   if (!stack) zero_.put(leaving.word, leaving.pages);  // a stack's were so when it was issued
@@ -311,13 +311,12 @@ void BitmapHeap::clear(Run run) {
 }
 
 // Under a fuzzer the system is spared, as in PageHeap.
-void BitmapHeap::give_back_memory(Run run) {
+bool BitmapHeap::give_back_memory(Run run) {
 #if STACKDRAIN_YIELDS
   clear(run);
+  return true;
 #else
-  const uint64_t bytes = bytes_of(run.end - run.first);
-  const int refused = madvise(reinterpret_cast<void*>(arena_.address_of(run.first)), bytes, MADV_DONTNEED);
-  STACKDRAIN_CHECK(refused == 0, "the system does not take idle memory back");
+  return arena_.give_back(run.first, run.end - run.first);
 #endif
 }
 
@@ -334,7 +333,8 @@ uint64_t BitmapHeap::release_idle() {
       news += static_cast<uint64_t>(std::popcount(mask & ~released_.load(word)));
     });
     if (news == 0) continue;
-    give_back_memory(run);
+    // not reached by programs: the system refuses
+    if (!give_back_memory(run)) continue;
     for_words(run.first, run.end - run.first, [&](size_t word, uint64_t mask) {
       released_.put(word, mask);
       zero_.drop(word, mask);

@@ -64,6 +64,8 @@ class BitmapHeap {
   // A span's first page, or kNoPage when the arena is exhausted. Of a Stack span `pages` is a power of two. The memory
   // of an InUse span may need clean(). Thread-safe, as all of these.
   uint32_t allocate(uint32_t pages, SpanUse use) SD_EXCLUDES(mutex_);
+  // Is there room for a span of so many pages in what is mapped? `aligned`: of a stack.
+  bool fits(uint32_t pages, bool aligned) SD_EXCLUDES(mutex_);
   // Zeroes what may not be zero of a span just issued.
   void clean(uint32_t first) SD_EXCLUDES(mutex_);
   // Frees the span that begins at a page.
@@ -126,7 +128,7 @@ class BitmapHeap {
   void lower_hints(size_t word) SD_REQUIRES(mutex_);
   Run idle_run(uint32_t page) const SD_REQUIRES(mutex_);
   void clear(Run run) SD_REQUIRES(mutex_);
-  void give_back_memory(Run run) SD_REQUIRES(mutex_);
+  bool give_back_memory(Run run) SD_REQUIRES(mutex_);
   uint32_t walk_idle(uint32_t page, WalkVisitor& visitor) const SD_REQUIRES(mutex_);
   uint32_t walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFacts& pool) const SD_REQUIRES(mutex_);
   void walk_summaries(WalkVisitor& visitor) const SD_REQUIRES(mutex_);

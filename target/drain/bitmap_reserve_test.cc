@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "target/drain/policies.h"
+#include "target/mutex.h"
 #include "target/testing.h"
 #include "target/yield.h"
 
@@ -90,6 +91,44 @@ TEST_P(ReserveTest, WhatWasKeptLeavesACycleLaterButForSpansWithStacks) {
 INSTANTIATE_TEST_SUITE_P(Sizes, ReserveTest,
                          testing::Combine(testing::Values(2048, 4096, 8192, 16384), testing::Values(0, 1, 3, 6),
                                           testing::Values(0, 1, 2, 7, 39)));
+
+#if STACKDRAIN_YIELDS
+// While a thread that is short of memory waits for the drain's lock, whoever has it gives all of it back.
+class GivesBackFirst final : public LockHook {
+ public:
+  explicit GivesBackFirst(AnyPool& pool) : pool_(pool) { lock_hook = this; }
+  ~GivesBackFirst() { lock_hook = nullptr; }
+  bool acquires(const void*) override {
+    if (++locks_ != 2) return true;  // the first is the heap's, which has nothing
+    while (pool_.drain_pending()) given_back_ += pool_.drain_step(0);
+    return true;
+  }
+  bool releases(const void*) override { return true; }
+  size_t given_back() const { return given_back_; }
+
+ private:
+  AnyPool& pool_;
+  int locks_ = 0;
+  size_t given_back_ = 0;
+};
+
+TEST_F(ReserveTest, WhatAnotherGaveBackMeanwhileIsNotRefused) {
+  PoolParams params = go119_preset();
+  params.arena_pages = 64;
+  pool_->reset(params);
+  std::vector<Stack> all;
+  while (const Stack stack = pool_->allocate(kNoProc, 16384)) all.push_back(stack);
+  ASSERT_FALSE(all.empty());
+  cycle({}, 0);  // no span is put to use in the next, so none is kept
+  pool_->begin_cycle({2, true});
+  for (const Stack stack : all) pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+  pool_->end_mark();
+  pool_->restarted();
+  GivesBackFirst hook(*pool_);
+  EXPECT_NE(pool_->allocate_heap(1, false), 0u);
+  EXPECT_NE(hook.given_back(), 0u);
+}
+#endif
 
 // A word of pages of which something is pending is none that leaves at once: what is pending is counted when it leaves.
 TEST_F(ReserveTest, WhatIsPendingIsSettledFirst) {

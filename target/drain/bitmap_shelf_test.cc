@@ -123,7 +123,7 @@ TEST_F(ShelfTest, ServesNobodyButItsProcessorUntilItIsFlushed) {
 }
 
 TEST_F(ShelfTest, AllOfThemHoldAnEighthOfTheArenaAtMostInWholeBatches) {
-  for (int orders = 1; orders <= kMaxOrders; ++orders) {
+  for (int orders = 2; orders <= kMaxOrders; ++orders) {
     for (const int procs : {1, 3, 4, kMaxProcs}) {
       for (size_t arena_bytes = size_t{64} << 10; arena_bytes <= kArenaBytes; arena_bytes *= 2) {
         PoolParams params = go119_preset();
@@ -142,6 +142,21 @@ TEST_F(ShelfTest, AllOfThemHoldAnEighthOfTheArenaAtMostInWholeBatches) {
       }
     }
   }
+}
+
+// ... and of no more than there is.
+TEST_F(ShelfTest, PagesBeyondTheArenaGiveNoLargerShelf) {
+  PoolParams params = go119_preset();
+  params.arena_pages = static_cast<uint32_t>(16 * kArenaBytes >> kPageShift);
+  pool_->reset(params);
+  size_t shelved = 0;
+  for (size_t bytes = kMinStackBytes; bytes <= order_bytes(kMaxOrders - 1); bytes *= 2) {
+    std::vector<Stack> stacks(kArenaBytes / kMaxOrders / 2 / bytes);
+    for (Stack& stack : stacks) stack = pool_->allocate(0, bytes);
+    for (const Stack stack : stacks) pool_->free(0, stack);
+    shelved += shelf_cap_bytes(go119_preset(), kArenaBytes, order_of(bytes));
+  }
+  EXPECT_LE(pool_->stats().cached_bytes, shelved + kMaxOrders * kCacheCapBytes);
 }
 
 // An arena that is too small for a batch an order and processor.

@@ -1,5 +1,5 @@
 // The one table of policies: every fuzzer, differential run, benchmark, test and the report takes each row of it.
-// To add a policy: one file in this folder, one row in policies.cc.
+// To add a policy: one file in this folder, one row in policies.cc, and what makes it declared in policy_list.h.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,12 @@
 #include "target/drain/policies.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <span>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "target/testing.h"
+#include "target/yield.h"
 
 namespace stackdrain {
 namespace {
@@ -164,6 +167,60 @@ TEST_P(PolicyTest, AStepKeepsToItsBudget) {
   EXPECT_FALSE(pool_->drain_pending());
   EXPECT_EQ(pool_->drain_step(1), 0u);
   expect_empty();
+}
+
+#if STACKDRAIN_YIELDS
+// Asks at each step of a drain, as another thread would, whether it is over.
+class AsksInside final : public YieldHook {
+ public:
+  explicit AsksInside(AnyPool& pool) : pool_(pool) { yield_hook = this; }
+  ~AsksInside() { yield_hook = nullptr; }
+  void at(Yield point) override {
+    if (point != Yield::kDrainStep) return;
+    ++asked;
+    if (!pool_.drain_pending() && pool_.stats().held_bytes != 0) ++over_too_early;
+  }
+  int asked = 0;
+  int over_too_early = 0;
+
+ private:
+  AnyPool& pool_;
+};
+
+TEST_P(PolicyTest, ADrainIsPendingUntilWhatWasHeldIsFree) {
+  const std::vector<Stack> stacks = take(300, 2048, kNoProc);
+  pool_->begin_cycle({2, true});
+  retire_all(stacks);
+  end_cycle();
+  const bool drains = pool_->drain_pending();
+  AsksInside hook(*pool_);
+  drain();
+  EXPECT_EQ(hook.asked != 0, drains);
+  EXPECT_EQ(hook.over_too_early, 0);
+}
+#endif
+
+// Locked pages are what the system does not take back.
+TEST_P(PolicyTest, WhatTheSystemKeepsIsClearedByHand) {
+  constexpr uint32_t kPages = static_cast<uint32_t>((Arena::kClearByHandBytes >> kPageShift) + 1);
+  if (!claims().tells_places) GTEST_SKIP() << "its memory is its own";
+  Arena arena(size_t{2} * kPages * kPageBytes);
+  const std::unique_ptr<AnyPool> pool = GetParam().make(arena);
+  const uintptr_t base = pool->allocate_heap(kPages, false);
+  ASSERT_NE(base, 0u);
+  std::memset(reinterpret_cast<void*>(base), 0xaa, size_t{kPages} * kPageBytes);
+  ASSERT_EQ(mlock(reinterpret_cast<void*>(base), kPageBytes), 0) << "one page may be locked by anybody";
+  pool->free_heap(base);
+  pool->release_idle();
+  EXPECT_LE(pool->stats().released_bytes, pool->stats().idle_bytes);
+  ASSERT_EQ(pool->allocate_heap(kPages, false), base);
+  std::memset(reinterpret_cast<void*>(base), 0xaa, size_t{kPages} * kPageBytes);
+  pool->reset(go119_preset());
+  const uintptr_t again = pool->allocate_heap(kPages, true);
+  ASSERT_NE(again, 0u);
+  const std::span<const uint64_t> words(reinterpret_cast<const uint64_t*>(again), size_t{kPages} * kPageBytes / 8);
+  EXPECT_TRUE(std::ranges::all_of(words, [](uint64_t word) { return word == 0; }));
+  munlock(reinterpret_cast<void*>(base), kPageBytes);
 }
 
 // The memory of what is idle goes back to the system, and of nothing else.

@@ -1,4 +1,4 @@
-// QueueingPool: the part that `serial` and `after-restart` share: the seed's queue and its lock.
+// QueueingPool: what `serial`, `in-place`, `after-restart` and `quiescent` share: the seed's queue and its lock.
 //
 // Lock: queue_mutex_, taken alone. Invariants: C1, C2.
 #pragma once

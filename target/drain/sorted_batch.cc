@@ -48,7 +48,7 @@ constexpr uint32_t kFirstChunks = 256;  // PoolParams::first_chunks at the most
 constexpr uint32_t kBlock = 4;          // of these, which a thread takes at once
 constexpr uint8_t kNoRegion = 0xff;
 constexpr uint32_t kWordBits = 64;
-constexpr uint32_t kPagesPerWord = kWordBits / kUnitsPerPage;
+constexpr uint32_t kPagesPerMarks = kWordBits / kUnitsPerPage;
 
 struct Chunk {
   static constexpr uint32_t kNotes = 62;  // 256 bytes in all
@@ -91,6 +91,9 @@ class SortedBatchPool : public DeferringPool {
   void reset(const PoolParams& params) {
     STACKDRAIN_CHECK(params.first_chunks <= kFirstChunks && params.first_chunks % kBlock == 0,
                      "first_chunks is a multiple of 4 up to 256");
+    STACKDRAIN_CHECK(std::has_single_bit(params.least_share_bytes) && params.least_share_bytes >= (size_t{128} << 10) &&
+                         params.least_share_bytes <= (size_t{1} << 20),
+                     "least_share_bytes is a power of two from 128 KiB to 1 MiB");
     std::fill_n(region_of_.begin(), first_chunks(), kNoRegion);
     blocks_.store(0, std::memory_order_relaxed);
     DeferringPool::reset(params);
@@ -463,20 +466,20 @@ class SortedBatchPool : public DeferringPool {
         uint64_t marks = pool_.marks_[word];
         if (marks == 0) continue;
         pool_.marks_[word] = 0;
-        const std::atomic<uint32_t>* const map = page_map_ + word * kPagesPerWord;
+        const std::atomic<uint32_t>* const map = page_map_ + word * kPagesPerMarks;
         while (marks != 0) {
           // A page with marks, and those right behind it in the word that have some and are the same span's.
           const auto first = static_cast<uint32_t>(std::countr_zero(marks)) / kUnitsPerPage;
           const uint32_t index = map[first].load(std::memory_order_relaxed);
           uint32_t last = first + 1;
-          while (last < kPagesPerWord && (marks >> (last * kUnitsPerPage) & kPageMarks) != 0 &&
+          while (last < kPagesPerMarks && (marks >> (last * kUnitsPerPage) & kPageMarks) != 0 &&
                  map[last].load(std::memory_order_relaxed) == index) {
             ++last;
           }
           const uint64_t mask = (uint64_t{1} << ((last - first) * kUnitsPerPage)) - 1;
           const uint64_t taken = marks >> (first * kUnitsPerPage) & mask;
           marks &= ~(mask << (first * kUnitsPerPage));
-          add(spans_ + index, static_cast<uint32_t>(word) * kPagesPerWord + first, static_cast<uint32_t>(taken));
+          add(spans_ + index, static_cast<uint32_t>(word) * kPagesPerMarks + first, static_cast<uint32_t>(taken));
         }
       }
     }

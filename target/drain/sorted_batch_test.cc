@@ -95,6 +95,14 @@ TEST_F(SortedBatchTest, HasRoomForSoManyFirstChunks) {
   }
 }
 
+TEST_F(SortedBatchTest, AShareIsAPowerOfTwo) {
+  PoolParams params = go119_preset();
+  for (const size_t bytes : {size_t{0}, size_t{64} << 10, size_t{3} << 18, size_t{2} << 20}) {
+    params.least_share_bytes = bytes;
+    EXPECT_DEATH(pool_->reset(params), "a power of two from 128 KiB to 1 MiB");
+  }
+}
+
 // As in fuzzers' worlds: shares of one word of marks each; and a pool that had larger ones before.
 TEST_F(SortedBatchTest, LeavesWhatSerialLeavesInSmallShares) {
   constexpr size_t kArena = size_t{8} << 20;

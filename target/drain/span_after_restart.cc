@@ -16,6 +16,7 @@ class SpanAfterRestartPool : public SpanKeepingPool {
   void reset(const PoolParams& params) {
     SpanKeepingPool::reset(params);
     pending_.store(false, std::memory_order_relaxed);
+    walking_.store(false, std::memory_order_relaxed);
   }
 
   void end_mark() {
@@ -25,14 +26,21 @@ class SpanAfterRestartPool : public SpanKeepingPool {
 
   size_t drain_step(size_t) {
     // not reached by programs: nobody drains while a mark runs, or for nothing
-    if (marking() || !pending_.exchange(false, std::memory_order_acq_rel)) return 0;
-    return release_empty_spans();
+    if (marking() || walking_.exchange(true, std::memory_order_acquire)) return 0;
+    // not reached by programs: nobody drains for nothing
+    const size_t released = pending_.exchange(false, std::memory_order_acq_rel) ? release_empty_spans() : 0;
+    walking_.store(false, std::memory_order_release);
+    return released;
   }
 
-  bool drain_pending() const { return pending_.load(std::memory_order_acquire); }
+  // Until who walks is through: a drain is over when the last one is out (F7).
+  bool drain_pending() const {
+    return pending_.load(std::memory_order_acquire) || walking_.load(std::memory_order_acquire);
+  }
 
  private:
-  Atomic<bool> pending_{false};  // a cycle ended and its pass has not run
+  Atomic<bool> pending_{false};  // a cycle ended and its pass has not begun
+  Atomic<bool> walking_{false};  // it runs; set before pending_ is cleared, so that one of the two is seen
 };
 static_assert(StackPool<SpanAfterRestartPool>);
 

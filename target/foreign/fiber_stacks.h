@@ -29,8 +29,9 @@ class PoolResource final : public std::pmr::memory_resource {
  private:
   static size_t stack_for(size_t bytes) { return bytes <= kMinStackBytes ? kMinStackBytes : std::bit_ceil(bytes); }
   void* do_allocate(size_t bytes, size_t alignment) override {
-    // A stack of 2^n bytes is aligned to 2^n within its span, so to a page at most.
-    if (alignment > kMinStackBytes) throw std::bad_alloc();
+    // A stack of 2^n bytes is aligned to 2^n within its span, so to a page at most. There is no power of two above the
+    // largest sizes.
+    if (alignment > kMinStackBytes || bytes > pool_.params().max_stack_bytes) throw std::bad_alloc();
     const Stack stack = pool_.allocate(proc_, stack_for(bytes));
     if (!stack) throw std::bad_alloc();
     return reinterpret_cast<void*>(stack.lo);

@@ -73,7 +73,7 @@ class SmallPool {
     pool_ = nullptr;  // the old one's memory goes before the new one takes some
     pool_ = std::make_unique<P>();
     params_ = params;
-    bound_ = params.arena_pages == 0 ? most_bytes_ : size_t{params.arena_pages} * kPageBytes;
+    bound_ = params.arena_pages == 0 ? most_bytes_ : std::min(most_bytes_, size_t{params.arena_pages} * kPageBytes);
     stats_ = {};
     generations_ = 0;
     marking_.store(false, std::memory_order_relaxed);
@@ -158,7 +158,8 @@ class SmallPool {
   // Where a book is kept, what P drains is off it since the mark's end.
   size_t drain_step([[maybe_unused]] size_t budget) SD_EXCLUDES(mutex_) {
     if constexpr (DeferringStackPool<P>) {
-      if (!drain_pending()) return 0;
+      // What P has may be of the mark that runs: it drains after a restart (c_pool.h).
+      if (marking_.load(std::memory_order_acquire) || !drain_pending()) return 0;
       const size_t freed = is_direct() ? direct().drain(budget) : drain_locked(budget);
       MutexLock lock(mutex_);
       if (freed == 0) drain_pending_.store(false, std::memory_order_release);

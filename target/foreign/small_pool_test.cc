@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "target/foreign/c_pool_adapter.h"
+#include "target/foreign/fiber_stacks.h"
 #include "target/foreign/foreign.h"
 #include "target/foreign/malloc_pool.h"
 #include "target/foreign/mmap_pool.h"
@@ -88,6 +91,24 @@ TEST_F(SmallPoolTest, TheArenasSizeBoundsWhatIsLive) {
   pool_->free_heap(heap);
 }
 
+TEST_F(SmallPoolTest, PagesBeyondTheArenaBoundNothing) {
+  PoolParams params = go119_preset();
+  params.arena_pages = 1u << 20;
+  pool_->reset(params);
+  EXPECT_NE(pool_->allocate_heap(arena_.pages(), false), 0u);
+  EXPECT_FALSE(pool_->allocate(0, kMinStackBytes));
+}
+
+TEST_F(SmallPoolTest, AMemoryResourceRefusesWhatNoStackHolds) {
+  PoolResource resource(*pool_, 0);
+  for (const size_t bytes : {SIZE_MAX, (SIZE_MAX >> 1) + 2, size_t{1} << 62, pool_->params().max_stack_bytes + 1}) {
+    EXPECT_THROW(static_cast<void>(resource.allocate(bytes, 8)), std::bad_alloc);
+  }
+  void* const block = resource.allocate(5000, 8);
+  resource.deallocate(block, 5000, 8);
+  EXPECT_EQ(Telling::freed, 1);
+}
+
 TEST_F(SmallPoolTest, AProgramThatWasCutShortLeavesNothing) {
   pool_->allocate(0, 2048);
   const Stack waits = pool_->allocate(0, 2048);
@@ -136,6 +157,7 @@ class Deferring {
       left_.pop_back();
       ++freed;
     }
+    drained += freed;
     return freed;
   }
   ~Deferring() { drain(0); }
@@ -146,6 +168,7 @@ class Deferring {
   static inline int begun = 0;
   static inline int retired = 0;
   static inline int ended = 0;
+  static inline size_t drained = 0;
   static inline Stack reissue;  // what allocate answers, if anything
 
  private:
@@ -158,6 +181,7 @@ class DeferringPoolTest : public testing::Test {
  protected:
   void SetUp() override {
     Deferring::begun = Deferring::retired = Deferring::ended = 0;
+    Deferring::drained = 0;
     Deferring::reissue = {};
     pool_ = ForeignBox<Deferring>::make(arena_);
     pool_->reset(go119_preset());
@@ -188,6 +212,27 @@ TEST_F(DeferringPoolTest, IsToldOfMarksAndDrained) {
   EXPECT_EQ(pool_->stats().held_bytes, 0u);
   EXPECT_EQ(pool_->stats().frees, 2u);
   EXPECT_EQ(pool_->stats().stack_bytes, 0u);
+}
+
+// What was retired in the mark that runs is behind what is left of the one before.
+TEST_F(DeferringPoolTest, IsNotDrainedWhileAMarkRuns) {
+  const Stack stack = pool_->allocate(0, 8192);
+  const Stack held = pool_->allocate(0, 8192);
+  pool_->begin_cycle({});
+  pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+  pool_->end_mark();
+  pool_->restarted();
+  ASSERT_TRUE(pool_->drain_pending());
+  pool_->begin_cycle({});
+  pool_->retire(kNoProc, held, RetireWhy::kShrunk);
+  EXPECT_EQ(pool_->drain_step(0), 0u);
+  EXPECT_EQ(Deferring::drained, 0u);
+  EXPECT_TRUE(pool_->drain_pending());
+  pool_->end_mark();
+  pool_->restarted();
+  while (pool_->drain_pending()) pool_->drain_step(0);
+  EXPECT_EQ(Deferring::drained, 2u);
+  EXPECT_EQ(pool_->stats().held_bytes, 0u);
 }
 
 #if STACKDRAIN_YIELDS
