@@ -22,7 +22,7 @@ namespace stackdrain {
 
 enum class PairPattern : uint8_t { kHot, kLifo, kFifo, kRandom };
 inline constexpr std::string_view kPairPatterns[] = {"hot", "lifo", "fifo", "random"};
-inline constexpr size_t kPairLive = 64;  // twice to eight times what a processor's cache holds
+inline constexpr size_t kPairLive = 64;  // four times or more of what a processor's cache holds, 32 KiB
 inline constexpr size_t kPairSizes[] = {2048, 8192};
 inline constexpr int kPairThreads[] = {1, 2};
 

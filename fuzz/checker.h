@@ -1,6 +1,6 @@
 // Checker: holds the invariants over a pool, its goroutines and collector, and the model.
 //
-// check_step: what costs O(1) (the [1] rows, and A3 and A2 for what is held or shrunk): after every operation, and at
+// check_step: what costs O(1) (rows of cost 1, and A3 and A2 for what is held or shrunk): after every operation, and at
 // yield points. check_walk: the full walk. check_quiescent: what holds when nothing is deferred. Each stops at the
 // first violation, which stays until reset. Allocates nothing; prints nothing. Not thread-safe.
 #pragma once
@@ -119,7 +119,7 @@ class Checker final : private WalkVisitor {
 
   bool failed() const { return failed_; }
   const Violation& violation() const { return violation_; }
-  // Spans and slots that the last walk saw; small worlds are walked after every operation.
+  // Spans and slots that the last walk saw: the next one is due the later the more they are.
   size_t walk_size() const { return walk_size_; }
 
  private:

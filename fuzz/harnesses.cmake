@@ -18,7 +18,8 @@ if(STACKDRAIN_FUZZ_ENGINE)
     get_filename_component(fuzzer ${source} NAME_WE)
     add_executable(${fuzzer} ${source})
     add_dependencies(fuzzers ${fuzzer})
-    if(fuzzer MATCHES "^(policy|differential)_")  # those whose inputs are programs
+    file(STRINGS ${source} takes_programs REGEX "ProgramView")  # those whose inputs are programs, as the command asks
+    if(takes_programs)
       target_sources(${fuzzer} PRIVATE libfuzzer_mutator.cc)
     endif()
     target_link_libraries(${fuzzer} PRIVATE stackdrain_machine stackdrain_replay stackdrain_harness)

@@ -1,7 +1,8 @@
 // The one table of invariants. A violation names its invariant by the id here.
 //
-// `cost`: 1 after every operation; n full walk, after every operation on small states, else at quiescent points; q only
-// when quiescent; c needs interleaving or threads. `held`: what the checker does today; an empty string: not yet held.
+// `cost`: 1 after every operation; n by the full walk, which a fuzzer makes when it is due (machine.cc) and at
+// quiescent points, and the tool after every operation; q only when quiescent; c needs interleaving or threads. `held`:
+// what the checker does today; an empty string: not yet held.
 #pragma once
 
 #include <array>
@@ -20,12 +21,12 @@ namespace stackdrain {
     "snapshot at gc-begin; each shrunk stack's span, and each freed one's grace, after every operation")              \
   X(kA3, "A3", "c", "a LOADed, not yet RESOLVEd pointer lies in an unchanged Stack span; no bad pointers",            \
     "every held pointer after every operation, also at yield points")                                                 \
-  X(kA4, "A4", "1",                                                                                                   \
+  X(kA4, "A4", "n",                                                                                                   \
     "out + free = capacity; listed if and only if a slot is free; empty only while frees are deferred", "walk")       \
   X(kA5, "A5", "n", "each span on at most one list, links symmetric, only members of the right kind", "walk")         \
   X(kA6, "A6", "n", "spans tile the arena; no two adjacent Free spans; page map right; dead descriptors unreachable", \
     "walk")                                                                                                           \
-  X(kA7, "A7", "1", "order, element size, limit, free list are set on every (re)issue", "walk")                       \
+  X(kA7, "A7", "n", "order, element size, limit, free list are set on every (re)issue", "walk")                       \
   X(kA8, "A8", "c", "metadata is written before the state that publishes it",                                         \
     "look: every page's span, read without a lock, also while one is issued; in a schedule also when a store "        \
     "is shown past an older one")                                                                                     \
@@ -36,12 +37,12 @@ namespace stackdrain {
     "a live stack is a power of two, >= 2 KiB, aligned to its size within one Stack span; live ones disjoint",        \
     "each stack when it is issued or moved; walk")                                                                    \
   X(kB3, "B3", "n", "free lists acyclic, inside the span, aligned, of the right length", "walk")                      \
-  X(kB4, "B4", "1", "a cache holds length x slot <= 32 KiB, a shelf its cap; refill and release land at half",        \
+  X(kB4, "B4", "n", "a cache holds length x slot <= 32 KiB, a shelf its cap; refill and release land at half",        \
     "walk; bytes by the program (demand.h)")                                                                          \
   X(kB5, "B5", "c", "between flush and restart nobody touches a cache", "cached bytes stay 0 in a stopped cycle")     \
   X(kB6, "B6", "n", "a released batch is the cold half (of who claims it; Go's is the hot one)",                      \
     "what is cached before and after")                                                                                \
-  X(kB7, "B7", "1", "a large span: no free list, on no order list, size class exact", "walk")                         \
+  X(kB7, "B7", "n", "a large span: no free list, on no order list, size class exact", "walk")                         \
   X(kC1, "C1", "1", "a stack is enqueued exactly when the policy says", "held stacks against the model")              \
   X(kC2, "C2", "n", "the deferred set: members in Stack spans, terminates, count and bytes agree", "walk + model")    \
   X(kC3, "C3", "q", "freed = enqueued, each once; the set is empty afterwards", "after each drain")                   \
@@ -68,7 +69,7 @@ namespace stackdrain {
   X(kE1, "E1", "1", "system bytes = in use + idle; stack bytes = pages of Stack spans", "accounts, walk")             \
   X(kE2, "E2", "n", "capacity = live + cached + pooled + deferred, per order", "walk")                                \
   X(kE3, "E3", "1", "allocations - frees = live", "accounts against the model")                                       \
-  X(kE4, "E4", "1", "accounts use the size before merging", "walk against accounts")                                  \
+  X(kE4, "E4", "n", "accounts use the size before merging", "walk against accounts")                                  \
   X(kE5, "E5", "1", "map and unmap are byte-exact", "accounts, walk")                                                 \
   X(kE6, "E6", "q", "kill all, flush, drain: nothing is left and the heap is one Free span", "end of each program")   \
   X(kE7, "E7", "q", "peak <= live + deferred bound + caches + partial-span slack",                                    \

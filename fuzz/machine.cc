@@ -28,32 +28,6 @@ constexpr size_t kWalkEvery = 12;
 // Tries to claim a goroutine that are enough: a try fails only when something ran in between, and that is once (F4).
 constexpr int kMaxClaims = 16;
 
-// Calls nothing of the pool by itself: what it leaves behind is checked where it is done.
-bool leaves_pool_alone(Op op) {
-  switch (op) {
-    case Op::kNop:
-    case Op::kWorld:
-    case Op::kReturn:
-    case Op::kBlock:
-    case Op::kWake:
-    case Op::kSend:
-    case Op::kPush:
-    case Op::kPop:
-    case Op::kSetProc:
-    case Op::kLoad:
-    case Op::kResolve:
-    case Op::kAt:
-    case Op::kInside:
-    case Op::kLook:
-    case Op::kStatus:
-    case Op::kRefuse:
-    case Op::kDie:
-      return true;
-    default:
-      return false;
-  }
-}
-
 constexpr const char* name_of(bool value) {
   return value ? "true" : "false";
 }
@@ -179,8 +153,9 @@ void Machine::run_one(size_t index) {
   if (!nested_ && model_.demand.refilled()) settle_refill();
   if (state_counters_ != nullptr) count_state(operation, held, held_of_it);
   if (outcome_.no_op != nullptr) ++verdict_.no_ops;
-  if (outcome_.no_op == nullptr && !leaves_pool_alone(operation.op())) settle_graces();
-  const bool changed = outcome_.no_op == nullptr && (!leaves_pool_alone(operation.op()) || checker_.overlap());
+  const bool calls_pool = pool_use(operation.op()) == PoolUse::kCalls;
+  if (outcome_.no_op == nullptr && calls_pool) settle_graces();
+  const bool changed = outcome_.no_op == nullptr && (calls_pool || checker_.overlap());
   if (watch_ == Watch::kEverything ? outcome_.no_op == nullptr : changed && watch_ != Watch::kNothing) {
     check_after(watch_ == Watch::kEverything);
   }
@@ -368,7 +343,8 @@ const char* Machine::execute(Operation operation) {
   verdict_.site = operation.op();
   if (!nested_) host_ = {};
   const char* refusal = nullptr;
-  if (inside_lock() && !takes_no_lock(operation.op())) return "a lock is held there: it would wait for ever";
+  if (inside_lock() && pool_use(operation.op()) != PoolUse::kNoLock)
+    return "a lock is held there: it would wait for ever";
   switch (operation.op()) {
     case Op::kNop:
       break;

@@ -265,7 +265,7 @@ class Machine final : private YieldHook {
   bool kill_all();
   bool whole_cycle();
 
-  // One a policy, made at its first use and kept: its arena's mapping is the process's only one.
+  // One a policy, made at its first use and kept, with its arena: no mapping comes or goes between runs.
   struct Slot {
     std::unique_ptr<Arena> arena;
     std::unique_ptr<AnyPool> pool;

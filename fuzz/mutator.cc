@@ -110,7 +110,7 @@ static_assert(std::find_if(kMeetings.begin(), kMeetings.end(),
               "each yield point needs a host and who meets it");
 constexpr bool all_take_no_lock(OpSet guests) {
   for (; guests != 0; guests &= guests - 1) {
-    if (!takes_no_lock(static_cast<Op>(std::countr_zero(guests)))) return false;
+    if (pool_use(static_cast<Op>(std::countr_zero(guests))) != PoolUse::kNoLock) return false;
   }
   return true;
 }

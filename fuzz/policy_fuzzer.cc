@@ -3,7 +3,7 @@
 // STACKDRAIN_POLICY and STACKDRAIN_DEFECT in the environment choose a policy and a planted defect by name (OSS-Fuzz
 // runs it with neither). Deterministic: all state is reset in place. Silent on the happy path; a finding prints the
 // invariant, the operation, the program as text and the span map, then aborts. Works under libFuzzer and under AFL++'s
-// driver; uses no custom mutator.
+// driver; libfuzzer_mutator.cc is linked to it, and it needs none.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

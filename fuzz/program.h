@@ -113,65 +113,75 @@ struct Field {
 };
 inline constexpr size_t kMaxFields = 7;
 
-// The one table of operations: enumerator, code, name, fields (10 bits in all), help.
+// What an operation does to the pool by itself.
+enum class PoolUse : uint8_t {
+  kCalls,   // it calls it
+  kNone,    // nothing: what it leaves behind is checked where it is done
+  kNoLock,  // nothing, and it takes no lock: it may run where one is held
+};
+
+// The one table of operations: enumerator, what it does to the pool, name, help, fields (10 bits in all).
 #define SD_F(kind, bits)  \
   Field {                 \
     FieldKind::kind, bits \
   }
-#define STACKDRAIN_OPERATIONS(X)                                                                                     \
-  X(kNop, "nop", "nothing", SD_F(kSpare, 10))                                                                        \
-  X(kWorld, "world", "the world's configuration; counts only as the first operation", SD_F(kPreset, 1),              \
-    SD_F(kOrders, 1), SD_F(kLocks, 1), SD_F(kMarking, 1), SD_F(kProcs, 2), SD_F(kArena, 2), SD_F(kHold, 2))          \
-  X(kSpawn, "spawn", "a new goroutine on a stack of that size", SD_F(kGoroutine, 4), SD_F(kStackSize, 3),            \
-    SD_F(kSpare, 3))                                                                                                 \
-  X(kExit, "exit", "the goroutine dies", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                                       \
-  X(kCall, "call", "a function with a frame of that many bytes; grows the stack when it does not fit",               \
-    SD_F(kGoroutine, 4), SD_F(kFrame, 6))                                                                            \
-  X(kReturn, "return", "that many functions return", SD_F(kGoroutine, 4), SD_F(kCount, 6))                           \
-  X(kGrow, "grow", "doubles the stack", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                                        \
-  X(kShrink, "shrink", "the marker runs the goroutine's root job: shrink, then scan", SD_F(kMarker, 2),              \
-    SD_F(kGoroutine, 4), SD_F(kSpare, 4))                                                                            \
-  X(kBlock, "block", "waits on a channel (recv, send: elem; select: and selectdone) or sleeps", SD_F(kGoroutine, 4), \
-    SD_F(kWait, 2), SD_F(kSpare, 4))                                                                                 \
-  X(kWake, "wake", "the goroutine runs again", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                                 \
-  X(kSend, "send", "somebody writes a value through elem into the waiting goroutine's stack and wakes it",           \
-    SD_F(kGoroutine, 4), SD_F(kNumber, 6))                                                                           \
-  X(kPush, "push", "a panic's, defer's or saved context's record that points into the stack", SD_F(kGoroutine, 4),   \
-    SD_F(kRecords, 2), SD_F(kSpare, 4))                                                                              \
-  X(kPop, "pop", "that record goes", SD_F(kGoroutine, 4), SD_F(kRecords, 2), SD_F(kSpare, 4))                        \
-  X(kHeapAlloc, "heap-alloc", "a span of that many pages for heap objects", SD_F(kHeapSlot, 4), SD_F(kCount, 4),     \
-    SD_F(kZeroed, 1), SD_F(kSpare, 1))                                                                               \
-  X(kHeapFree, "heap-free", "that span is freed", SD_F(kHeapSlot, 4), SD_F(kSpare, 6))                               \
-  X(kSetProc, "proc", "mutators' operations now run on that processor", SD_F(kProc, 2), SD_F(kSpare, 8))             \
-  X(kFlush, "flush", "the processor goes away: its cache is flushed", SD_F(kProc, 2), SD_F(kSpare, 8))               \
-  X(kGcBegin, "gc-begin", "the world stops, that many markers begin", SD_F(kCount, 2), SD_F(kSpare, 8))              \
-  X(kGcMark, "gc-mark", "the marker runs its next root jobs", SD_F(kMarker, 2), SD_F(kCount, 4), SD_F(kSpare, 4))    \
-  X(kLoad, "load", "LOAD: the marker reads the pointer in a goroutine's record", SD_F(kMarker, 2),                   \
-    SD_F(kGoroutine, 4), SD_F(kRoot, 3), SD_F(kSpare, 1))                                                            \
-  X(kResolve, "resolve", "RESOLVE: the marker judges the pointer it holds", SD_F(kMarker, 2), SD_F(kSpare, 8))       \
-  X(kGcEnd, "gc-end", "all jobs and pointers left, mark done, the pause's drain", SD_F(kSpare, 10))                  \
-  X(kRestart, "restart", "the mutators run again", SD_F(kSpare, 10))                                                 \
-  X(kDrain, "drain", "one step of deferred work (0: as the world says)", SD_F(kNumber, 6), SD_F(kSpare, 4))          \
-  X(kAt, "at", "the operations after the next one run inside it, at its yield point", SD_F(kPoint, 4),               \
-    SD_F(kCount, 2), SD_F(kSpare, 4))                                                                                \
-  X(kStatus, "status", "enters or leaves a system call, or the moment before waiting", SD_F(kGoroutine, 4),          \
-    SD_F(kStatus, 2), SD_F(kSpare, 4))                                                                               \
-  X(kRelease, "release", "the page heap gives its idle memory back to the system", SD_F(kSpare, 10))                 \
-  X(kQuiesce, "quiesce", "finishes the cycle and the drain; what must hold at rest is checked", SD_F(kSpare, 10))    \
-  X(kInside, "inside", "as `at`, at any yield point; where a lock is held there, only what takes none runs",         \
-    SD_F(kAnyPoint, 5), SD_F(kCount, 2), SD_F(kSpare, 3))                                                            \
-  X(kLook, "look", "somebody reads the state of every page's span, without a lock", SD_F(kSpare, 10))                \
-  X(kHelp, "help", "in gc-end: a marker that is done takes part in the drain of the pause", SD_F(kMarker, 2),        \
-    SD_F(kSpare, 8))                                                                                                 \
-  X(kRefuse, "refuse", "a fault: the arena is refused more memory, the next that many times", SD_F(kCount, 6),       \
-    SD_F(kSpare, 4))                                                                                                 \
-  X(kDie, "die", "a fault: the processor's thread is gone, and what lay in its cache stays there", SD_F(kProc, 2),   \
-    SD_F(kSpare, 8))                                                                                                 \
-  X(kAdopt, "adopt", "somebody takes over a processor whose thread is gone: empties its cache", SD_F(kProc, 2),      \
-    SD_F(kSpare, 8))
+#define STACKDRAIN_OPERATIONS(X)                                                                                      \
+  X(kNop, kNoLock, "nop", "nothing", SD_F(kSpare, 10))                                                                \
+  X(kWorld, kNone, "world", "the world's configuration; counts only as the first operation", SD_F(kPreset, 1),        \
+    SD_F(kOrders, 1), SD_F(kLocks, 1), SD_F(kMarking, 1), SD_F(kProcs, 2), SD_F(kArena, 2), SD_F(kHold, 2))           \
+  X(kSpawn, kCalls, "spawn", "a new goroutine on a stack of that size", SD_F(kGoroutine, 4), SD_F(kStackSize, 3),     \
+    SD_F(kSpare, 3))                                                                                                  \
+  X(kExit, kCalls, "exit", "the goroutine dies", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                                \
+  X(kCall, kCalls, "call", "a function with a frame of that many bytes; grows the stack when it does not fit",        \
+    SD_F(kGoroutine, 4), SD_F(kFrame, 6))                                                                             \
+  X(kReturn, kNone, "return", "that many functions return", SD_F(kGoroutine, 4), SD_F(kCount, 6))                     \
+  X(kGrow, kCalls, "grow", "doubles the stack", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                                 \
+  X(kShrink, kCalls, "shrink", "the marker runs the goroutine's root job: shrink, then scan", SD_F(kMarker, 2),       \
+    SD_F(kGoroutine, 4), SD_F(kSpare, 4))                                                                             \
+  X(kBlock, kNone, "block", "waits on a channel (recv, send: elem; select: and selectdone) or sleeps",                \
+    SD_F(kGoroutine, 4), SD_F(kWait, 2), SD_F(kSpare, 4))                                                             \
+  X(kWake, kNone, "wake", "the goroutine runs again", SD_F(kGoroutine, 4), SD_F(kSpare, 6))                           \
+  X(kSend, kNone, "send", "somebody writes a value through elem into the waiting goroutine's stack and wakes it",     \
+    SD_F(kGoroutine, 4), SD_F(kNumber, 6))                                                                            \
+  X(kPush, kNone, "push", "a panic's, defer's or saved context's record that points into the stack",                  \
+    SD_F(kGoroutine, 4), SD_F(kRecords, 2), SD_F(kSpare, 4))                                                          \
+  X(kPop, kNone, "pop", "that record goes", SD_F(kGoroutine, 4), SD_F(kRecords, 2), SD_F(kSpare, 4))                  \
+  X(kHeapAlloc, kCalls, "heap-alloc", "a span of that many pages for heap objects", SD_F(kHeapSlot, 4),               \
+    SD_F(kCount, 4), SD_F(kZeroed, 1), SD_F(kSpare, 1))                                                               \
+  X(kHeapFree, kCalls, "heap-free", "that span is freed", SD_F(kHeapSlot, 4), SD_F(kSpare, 6))                        \
+  X(kSetProc, kNone, "proc", "mutators' operations now run on that processor", SD_F(kProc, 2), SD_F(kSpare, 8))       \
+  X(kFlush, kCalls, "flush", "the processor goes away: its cache is flushed", SD_F(kProc, 2), SD_F(kSpare, 8))        \
+  X(kGcBegin, kCalls, "gc-begin", "the world stops, that many markers begin", SD_F(kCount, 2), SD_F(kSpare, 8))       \
+  X(kGcMark, kCalls, "gc-mark", "the marker runs its next root jobs", SD_F(kMarker, 2), SD_F(kCount, 4),              \
+    SD_F(kSpare, 4))                                                                                                  \
+  X(kLoad, kNoLock, "load", "LOAD: the marker reads the pointer in a goroutine's record", SD_F(kMarker, 2),           \
+    SD_F(kGoroutine, 4), SD_F(kRoot, 3), SD_F(kSpare, 1))                                                             \
+  X(kResolve, kNoLock, "resolve", "RESOLVE: the marker judges the pointer it holds", SD_F(kMarker, 2),                \
+    SD_F(kSpare, 8))                                                                                                  \
+  X(kGcEnd, kCalls, "gc-end", "all jobs and pointers left, mark done, the pause's drain", SD_F(kSpare, 10))           \
+  X(kRestart, kCalls, "restart", "the mutators run again", SD_F(kSpare, 10))                                          \
+  X(kDrain, kCalls, "drain", "one step of deferred work (0: as the world says)", SD_F(kNumber, 6), SD_F(kSpare, 4))   \
+  X(kAt, kNone, "at", "the operations after the next one run inside it, at its yield point", SD_F(kPoint, 4),         \
+    SD_F(kCount, 2), SD_F(kSpare, 4))                                                                                 \
+  X(kStatus, kNone, "status", "enters or leaves a system call, or the moment before waiting", SD_F(kGoroutine, 4),    \
+    SD_F(kStatus, 2), SD_F(kSpare, 4))                                                                                \
+  X(kRelease, kCalls, "release", "the page heap gives its idle memory back to the system", SD_F(kSpare, 10))          \
+  X(kQuiesce, kCalls, "quiesce", "finishes the cycle and the drain; what must hold at rest is checked",               \
+    SD_F(kSpare, 10))                                                                                                 \
+  X(kInside, kNone, "inside", "as `at`, at any yield point; where a lock is held there, only what takes none runs",   \
+    SD_F(kAnyPoint, 5), SD_F(kCount, 2), SD_F(kSpare, 3))                                                             \
+  X(kLook, kNoLock, "look", "somebody reads the state of every page's span, without a lock", SD_F(kSpare, 10))        \
+  X(kHelp, kCalls, "help", "in gc-end: a marker that is done takes part in the drain of the pause", SD_F(kMarker, 2), \
+    SD_F(kSpare, 8))                                                                                                  \
+  X(kRefuse, kNoLock, "refuse", "a fault: the arena is refused more memory, the next that many times",                \
+    SD_F(kCount, 6), SD_F(kSpare, 4))                                                                                 \
+  X(kDie, kNoLock, "die", "a fault: the processor's thread is gone, and what lay in its cache stays there",           \
+    SD_F(kProc, 2), SD_F(kSpare, 8))                                                                                  \
+  X(kAdopt, kCalls, "adopt", "somebody takes over a processor whose thread is gone: empties its cache",               \
+    SD_F(kProc, 2), SD_F(kSpare, 8))
 
 enum class Op : uint8_t {
-#define X(id, name, help, ...) id,
+#define X(id, use, name, help, ...) id,
   STACKDRAIN_OPERATIONS(X)
 #undef X
 };
@@ -179,6 +189,7 @@ enum class Op : uint8_t {
 struct OperationRow {
   std::string_view name;
   std::string_view help;
+  PoolUse pool_use;
   std::array<Field, kMaxFields> fields;
 
   constexpr int bits() const {
@@ -189,7 +200,7 @@ struct OperationRow {
 };
 
 inline constexpr std::array kOperations = {
-#define X(id, name, help, ...) OperationRow{name, help, {__VA_ARGS__}},
+#define X(id, use, name, help, ...) OperationRow{name, help, PoolUse::use, {__VA_ARGS__}},
     STACKDRAIN_OPERATIONS(X)
 #undef X
 };
@@ -228,10 +239,8 @@ inline constexpr auto kFieldPlaces = [] {
   return places;
 }();
 
-// Takes no lock of the pool, so it may run where one is held.
-constexpr bool takes_no_lock(Op op) {
-  return op == Op::kNop || op == Op::kLoad || op == Op::kResolve || op == Op::kLook || op == Op::kRefuse ||
-         op == Op::kDie;
+constexpr PoolUse pool_use(Op op) {
+  return kOperations[static_cast<size_t>(op)].pool_use;
 }
 
 // One decoded operation.

@@ -65,7 +65,8 @@ def defects(lists, _):
     rows = [[f"`{row['name']}`", cell(row["what"]), source(row["reference"]), " ".join(row["reported_by"])] for row in lists["defects"]
             if row["name"] != "none"]
     return [f"{len(rows)} bugs that can be planted, most of them Go's own; {linked('target/defects.h', 'target/defects.h')} is the table, and "
-            "each has a program in [corpus/policy_fuzzer](../corpus/policy_fuzzer).", "",
+            "each has a program in [corpus](../corpus) that catches it, or, where one thread can't, a schedule in "
+            "[corpus/schedule_fuzzer](../corpus/schedule_fuzzer).", "",
             *table(["defect", "what goes wrong", "from", "may be reported by"], rows)]
 
 

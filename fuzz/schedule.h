@@ -307,7 +307,6 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   size_t lowest(size_t but) const;
   size_t by_byte(uint8_t byte) const;
   void next_segment();
-  void wait_for_lock(size_t lock);
   void report_deadlock();
   size_t lock_number(const void* mutex);
   void note_nesting(size_t lock);
