@@ -1,5 +1,6 @@
 #include "fuzz/bundle.h"
 
+#include <cerrno>
 #include <filesystem>
 #include <system_error>
 
@@ -34,12 +35,13 @@ std::string index_of(std::string_view facts, const std::vector<BundleFile>& file
 void write_bundle(const std::string& folder, std::string_view facts, const std::vector<BundleFile>& files) {
   check_bundle_folder(folder);
   const fs::path whole = fs::path(folder).has_filename() ? fs::path(folder) : fs::path(folder).parent_path();
-  fs::path half = whole;
-  half += ".tmp";
+  fs::path half;
   std::error_code error;
-  fs::remove_all(half, error);
-  fs::create_directories(half, error);
+  if (whole.has_parent_path()) fs::create_directories(whole.parent_path(), error);
   try {
+    if (error) throw InputError("");
+    half = make_folder_beside(whole.string());
+    if (half.empty()) error.assign(errno, std::generic_category());
     if (error) throw InputError("");
     for (const BundleFile& file : files) write_file((half / file.name).string(), file.content);
     write_file((half / "index.json").string(), index_of(facts, files));
@@ -47,7 +49,7 @@ void write_bundle(const std::string& folder, std::string_view facts, const std::
     if (error) throw InputError("");
   } catch (const InputError&) {
     const std::string why = error ? error.message() : "a file of it cannot be";
-    fs::remove_all(half, error);
+    if (!half.empty()) fs::remove_all(half, error);
     throw InputError(folder + ": cannot be written: " + why + "; choose another --bundle");
   }
 }

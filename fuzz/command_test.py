@@ -14,14 +14,15 @@ RACE = "corpus/policy_fuzzer/seed-race.ops"
 TRACE = "corpus/traces/gobuild.csv.zst"
 
 
-def run(*arguments):
-    return subprocess.run([ROOT / "stackdrain", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*arguments, stdout=subprocess.PIPE, umask=-1):
+    return subprocess.run([ROOT / "stackdrain", *arguments], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False,
+                          umask=umask)
 
 
 class BadInput(unittest.TestCase):
-    def refused(self, arguments, *words):
-        result = run(*arguments)
-        self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
+    def refused(self, arguments, *words, stdout=subprocess.PIPE):
+        result = run(*arguments, stdout=stdout)
+        self.assertEqual(result.returncode, 2, f"{arguments}: {result.stdout}{result.stderr}")
         lines = [line for line in result.stderr.splitlines() if not line.startswith("building ")]
         self.assertEqual(len(lines), 1, result.stderr)
         self.assertTrue(lines[0].startswith("stackdrain: "), lines[0])
@@ -39,6 +40,9 @@ class BadInput(unittest.TestCase):
         self.refused(["bench", "other_benchmark"], "unknown benchmark", "list benchmarks")
         self.refused(["list", "everything"], "invalid choice")
         self.refused(["run", RACE, "--", "-x"], "only bench")
+        self.refused(["bench", "--fuzzing", "--policy", "serial"], "--fuzzing measures all", "--policy")
+        self.refused(["bench", "--instructions", "--out", "build/x.json"], "--instructions measures all", "--out")
+        self.refused(["bench", "--pairs", "stack_benchmark"], "--pairs measures all")
         self.refused(["explore", "--depth", "0"], "--depth")
         self.refused(["explore", "--memory", "0"], "--memory")
         self.refused(["explore", "--depth", "many"], "'many'")
@@ -71,6 +75,19 @@ class BadInput(unittest.TestCase):
                 self.refused(["run", unreadable], "Permission denied")
             self.refused(["fuzz", "--corpus", Path(folder, "none")], "is no folder")
 
+    def test_names_that_no_file_has(self):
+        with tempfile.TemporaryDirectory() as folder:
+            loop = Path(folder, "loop.ops")
+            loop.symlink_to(loop)
+            long = Path(folder, "x" * 300)
+            self.refused(["run", loop], "loop.ops: cannot be read", "symbolic links")
+            self.refused(["run", long], "cannot be read", "too long")
+            encode = ["ops", "encode", RACE, "--out"]
+            self.refused([*encode, loop], "loop.ops: cannot be written", "symbolic links")
+            self.refused([*encode, long], "cannot be written", "too long")
+            self.refused([*encode, folder], f"{folder}: is a directory")
+            self.assertEqual(os.listdir(folder), ["loop.ops"])
+
     def test_damaged_traces(self):
         with tempfile.TemporaryDirectory() as folder:
             whole = (ROOT / TRACE).read_bytes()
@@ -88,6 +105,39 @@ class BadInput(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             self.refused(["ops", "encode", RACE, "--out", f"{folder}/none/x"], "cannot be written")
             self.assertEqual(os.listdir(folder), [])
+
+    def test_no_search_for_what_cannot_be_written(self):
+        explore = ["explore", "--policy", "serial", "--world", "stopped", "--depth", "2", "--out"]
+        with tempfile.TemporaryDirectory() as folder:
+            for out in (f"{folder}/none/x", f"{folder}/{'x' * 300}"):
+                self.refused([*explore, out], "cannot be written")
+                self.assertEqual(run(*explore, out).stdout, "")
+            self.refused([*explore, folder], "is a directory")
+            kept = Path(folder, "kept.ops")
+            kept.write_text("nop\n", encoding="utf-8")
+            self.assertEqual([run(*explore, out).returncode for out in (kept, f"{folder}/new.ops")], [0, 0])
+            self.assertEqual(kept.read_text(encoding="utf-8"), "nop\n")
+            self.assertEqual(os.listdir(folder), ["kept.ops"])
+
+    def test_a_full_standard_output(self):
+        explore = ["explore", "--policy", "serial", "--world", "stopped", "--depth", "2"]
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            for verb in (["run", RACE, "--json"], ["explain", RACE, "--policy", "immediate"],
+                         ["schedule", "corpus/schedule_fuzzer/a-drain-beside-a-flush.bin"], explore, [*explore, "--json"],
+                         ["ops", "encode", RACE], ["ops", "check", RACE], ["replay", TRACE, "--policy", "serial"], ["list", "policies"]):
+                self.refused(verb, "standard output: cannot be written", stdout=full)
+
+    def test_a_full_standard_output_of_what_ends_the_process(self):
+        with tempfile.TemporaryDirectory() as folder, open("/dev/full", "w", encoding="utf-8") as full:
+            ends = Path(folder, "ends.ops")
+            ends.write_text("world seed orders=3 locks=one stopped procs=1 arena=1M hold=each\nspawn g0 4K\ngc-begin 2\n", encoding="utf-8")
+            for verb in (["run", ends], ["explain", ends, "--html", f"{folder}/page"], ["schedule", ends],
+                         ["explore", "--world", "stopped", "--depth", "3", "--json"]):
+                result = run(*verb, "--policy", "serial", "--defect", "Q3", stdout=full)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                asserted, told = result.stderr.splitlines()
+                self.assertIn("stack_pool.cc", asserted)  # the pool's own assertion
+                self.assertIn("stackdrain: standard output: cannot be written", told)
 
 
 class Verbs(unittest.TestCase):
@@ -120,6 +170,35 @@ class Verbs(unittest.TestCase):
             self.assertEqual(Path(folder, "race").read_bytes(), Path(folder, "again").read_bytes())
             self.assertEqual(run("explain", f"{folder}/race", "--policy", "immediate").returncode, 1)
 
+    def test_only_what_was_named_is_written(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out, bundle = Path(folder, "race"), Path(folder, "bundle")
+            mine, also_mine = Path(folder, "race.tmp"), Path(folder, "bundle.tmp", "mine")
+            mine.write_text("mine", encoding="utf-8")
+            also_mine.parent.mkdir()
+            also_mine.write_text("mine", encoding="utf-8")
+            self.assertEqual(run("ops", "encode", RACE, "--out", out, umask=0o027).returncode, 0)
+            self.assertEqual(run("explain", RACE, "--policy", "immediate", "--bundle", bundle, umask=0o027).returncode, 1)
+            self.assertEqual([path.read_text(encoding="utf-8") for path in (mine, also_mine)], ["mine", "mine"])
+            self.assertEqual(sorted(os.listdir(folder)), ["bundle", "bundle.tmp", "race", "race.tmp"])
+            modes = [path.stat().st_mode & 0o777 for path in (out, bundle, bundle / "index.json")]
+            self.assertEqual(modes, [0o640, 0o750, 0o640])
+
+    def test_what_is_no_file_stays_what_it_is(self):
+        with tempfile.TemporaryDirectory() as folder:
+            real, link, dangling, pipe = (Path(folder, name) for name in ("real", "link", "dangling", "pipe"))
+            real.touch()
+            link.symlink_to("real")
+            dangling.symlink_to("made")
+            os.mkfifo(pipe)
+            reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # so that the writer need not wait for one
+            self.addCleanup(os.close, reader)
+            self.assertEqual([run("ops", "encode", RACE, "--out", out).returncode for out in (pipe, link, dangling)], [0, 0, 0])
+            self.assertTrue(pipe.is_fifo() and link.is_symlink() and dangling.is_symlink())
+            written = os.read(reader, 1 << 16)
+            self.assertTrue(written)
+            self.assertEqual([real.read_bytes(), Path(folder, "made").read_bytes()], [written, written])
+
     def test_explain_minimises_draws_and_reproduces(self):
         race = ROOT / "corpus/policy_fuzzer/seed-race.ops"
         with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +212,7 @@ class Verbs(unittest.TestCase):
             drawn = Path(page).read_text(encoding="utf-8")
             self.assertIn("<svg", drawn)
             self.assertNotIn("http", drawn.replace("http://www.w3.org/2000/svg", ""))
-            library = ROOT / "build/checked/target/libstackdrain_target.a"
+            library = Path(os.environ.get("STACKDRAIN_BUILD", ROOT / "build")) / "checked/target/libstackdrain_target.a"
             built = subprocess.run(["clang++-19", "-std=c++20", "-DSTACKDRAIN_YIELDS=1", "-DSTACKDRAIN_DEFECTS=1", f"-I{ROOT}", source, library,
                                     "-pthread", "-o", f"{folder}/again"], capture_output=True, text=True, check=False)
             self.assertEqual(built.returncode, 0, built.stderr)
@@ -155,8 +234,11 @@ class Verbs(unittest.TestCase):
             self.assertEqual(before, {path.name: path.read_bytes() for path in bundle.iterdir()})
 
     def test_json_is_json(self):
-        for line in run("run", RACE, "--json").stdout.splitlines():
-            json.loads(line)
+        with tempfile.TemporaryDirectory() as folder:
+            quoted = Path(folder, 'a "quoted\\" name.ops')
+            quoted.write_bytes((ROOT / RACE).read_bytes())
+            for line in run("run", quoted, "--json").stdout.splitlines():
+                self.assertEqual(json.loads(line)["input"], str(quoted))
         rows = [json.loads(line) for line in run("replay", TRACE, "--json").stdout.splitlines()]
         self.assertTrue(rows)
         for row in rows:
@@ -187,6 +269,15 @@ class Verbs(unittest.TestCase):
             self.assertEqual(run("run", found, "--policy", "immediate").returncode, 1)
             self.assertEqual(run("run", found, "--policy", "sound").returncode, 0)
             self.assertEqual(os.listdir(folder), ["found.ops"])
+
+    def test_a_counterexample_that_cannot_be_written_is_told(self):
+        # The first search finds one and can't write it; what ends the process (the pool's own assertion) is no exception.
+        for more in (["--policy", "immediate", "--world", "stopped"], ["--policy", "serial", "--defect", "Q3"]):
+            result = run("explore", *more, "--depth", "5", "--out", "/dev/full")
+            told = [line for line in result.stderr.splitlines() if "stack_pool.cc" not in line]
+            self.assertEqual((result.returncode, len(told)), (2, 1), result.stderr)
+            self.assertIn("stackdrain: /dev/full: cannot be written: No space left", told[0])
+            self.assertEqual(result.stdout.count("COUNTEREXAMPLE of"), 1)
 
     def test_what_ends_the_process_is_a_counterexample_too(self):
         # Frees a slot twice: the pool's own assertion stops it. One world's end does not end the others'.

@@ -1,8 +1,11 @@
 """Tests of the command's help and completion: bash is asked, with the script that the package installs."""
 
 import argparse
+import contextlib
 import importlib.machinery
 import importlib.util
+import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,7 +40,8 @@ def bash(lines):
         for words in lines:
             quoted = " ".join(f"'{word}'" for word in words)
             asks.append(f'COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _stackdrain; echo "${{COMPREPLY[*]}}"')
-        ran = subprocess.run(["bash", "--norc", "-c", "\n".join(asks)], cwd=ROOT, capture_output=True, text=True, check=False)
+        ran = subprocess.run(["bash", "--norc", "-c", "\n".join(asks)], cwd=ROOT, env=os.environ | {"LC_ALL": "C"}, capture_output=True,
+                             text=True, check=False)
     if ran.returncode != 0 or ran.stderr:
         raise AssertionError(f"bash ended with {ran.returncode}: {ran.stderr}")
     offered = ran.stdout.split("\n")[:-1]
@@ -68,6 +72,39 @@ class Completion(unittest.TestCase):
     def test_what_makes_no_sense_is_refused(self):
         ran = subprocess.run([ROOT / "stackdrain", "completion", "two"], capture_output=True, text=True, check=False)
         self.assertEqual((ran.returncode, len(ran.stderr.splitlines())), (2, 1))
+
+
+class Checks(unittest.TestCase):
+    """What `./stackdrain test` itself is made of."""
+
+    def test_a_command_in_a_document_is_parsed_unless_it_is_a_form(self):
+        self.assertEqual(COMMAND.bad_command("explore --policy serial --defect Q7"), "")
+        self.assertIn("--plicy", COMMAND.bad_command("explore --plicy serial --defect Q7"))
+        self.assertIn("is not there", COMMAND.bad_command("run corpus/policy_fuzzer/no-such-program.ops"))
+        for form in ("run FILE.ops --plicy P", "ops decode [FILE] --plicy x", "fuzz --help"):
+            self.assertEqual(COMMAND.bad_command(form), "", form)
+
+    def test_whatever_breaks_a_check_is_a_failure_of_that_one(self):
+        checks = COMMAND.Checks(None)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            checks.run("one", lambda: {}["no such key"])
+            checks.run("other", lambda: "")
+        self.assertEqual((checks.failed, checks.passed), (["one"], 1))
+        self.assertIn("no such key", said.getvalue())
+
+    def test_a_file_is_written_whole_and_beside_it_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, other = Path(folder) / "x.json", Path(folder) / "x.json.tmp"
+            other.write_text("a user's own", encoding="utf-8")
+            COMMAND.check_writable(path)
+            COMMAND.write_whole(path, "all")
+            self.assertEqual(path.read_text(encoding="utf-8"), "all")
+            self.assertEqual(other.read_text(encoding="utf-8"), "a user's own")
+            for write in (COMMAND.check_writable, lambda to: COMMAND.write_whole(to, "all")):
+                for bad in (Path(folder), path / "in-a-file"):
+                    with self.assertRaisesRegex(COMMAND.BadInput, "cannot be written: .*; choose another --out"):
+                        write(bad)
+            self.assertEqual({found.name for found in Path(folder).iterdir()}, {"x.json", "x.json.tmp"})
 
 
 class Help(unittest.TestCase):

@@ -245,8 +245,7 @@ Case* recorded = nullptr;
     std::fprintf(stderr, "stackdrain: %s\n", error.what());
     code = 2;
   }
-  std::fflush(stdout);
-  std::_Exit(code);
+  std::_Exit(end_output(code));
 }
 
 void finish_crashed(int signal) {

@@ -135,21 +135,27 @@ void print_json(const Running& what, const ExploreResult& result, const Finding*
         kAgain[static_cast<size_t>(finding->again)], json_lines(finding->program).c_str());
   }
   std::printf("}\n");
-  std::fflush(stdout);
 }
 
-void tell(const Running& what, const ExploreResult& result, const Finding* finding) {
-  if (finding != nullptr && finding->length < *what.shortest) {
-    *what.shortest = finding->length;
-    if (what.options->out != "-") write_file(what.options->out, finding->program);
-  }
+// The exit code. What was found is printed first: a search is long, and a file system may have become full in it.
+int tell(const Running& what, const ExploreResult& result, const Finding* finding) {
   if (what.options->json) {
     print_json(what, result, finding);
-    return;
+  } else {
+    print_text(result);
+    if (finding != nullptr) print_finding(what, *finding);
   }
-  print_text(result);
-  if (finding != nullptr) print_finding(what, *finding);
-  std::fflush(stdout);
+  const int code = end_output(finding == nullptr ? 0 : 1);
+  if (finding == nullptr || finding->length >= *what.shortest) return code;
+  *what.shortest = finding->length;
+  if (what.options->out == "-") return code;
+  try {
+    write_file(what.options->out, finding->program);
+    return code;
+  } catch (const InputError& error) {
+    if (code != 2) std::fprintf(stderr, "stackdrain: %s\n", error.what());
+    return 2;
+  }
 }
 
 // The pool's own assertion, or a signal, ends the worker in the middle of a program: that is a counterexample too, and
@@ -160,8 +166,7 @@ void tell(const Running& what, const ExploreResult& result, const Finding* findi
   const Finding finding{text_of(program), program.size() - 1, "none", std::string("stopped by ") + what};
   ExploreResult result = running.explorer->so_far();
   result.end = ExploreEnd::kCounterexample;
-  tell(running, result, &finding);
-  std::_Exit(1);
+  std::_Exit(tell(running, result, &finding));
 }
 
 [[maybe_unused]] void on_fatal_signal(int signal) {
@@ -243,25 +248,17 @@ int explore_one(Machine& machine, const Running& what) {
   const ExploreLimits limits = {options.depth, options.seconds, options.megabytes * 1000000, &stop_asked};
   const ExploreResult result = explorer.run(*what.world, *what.policy, limits, show_progress);
   alarm(0);
-  if (!result.found()) {
-    tell(running, result, nullptr);
-    return 0;
-  }
+  if (!result.found()) return tell(running, result, nullptr);
   const Finding finding = finding_of(machine, *what.policy, result.counterexample);
-  tell(running, result, &finding);
-  return 1;
+  return tell(running, result, &finding);
 }
 
 // A process of its own for each search: a planted defect may end it in any way, and its memory goes with it.
 int in_worker(Machine& machine, const Running& what) {
-  std::fflush(stdout);
+  if (end_output(0) != 0) return 2;  // what is left in the buffer, the worker would print, too
   const pid_t worker = fork();
   if (worker < 0) throw InputError(std::string("cannot fork: ") + std::strerror(errno));
-  if (worker == 0) {
-    const int code = explore_one(machine, what);
-    std::fflush(stdout);
-    std::_Exit(code);
-  }
+  if (worker == 0) std::_Exit(explore_one(machine, what));
   int status = 0;
   while (waitpid(worker, &status, 0) < 0 && errno == EINTR) {
   }
@@ -279,6 +276,7 @@ int explore_verb(Machine& machine, const ExploreOptions& options) {
     throw InputError(options.policy + ": shows no spans or slots, so its states can't be told apart; fuzz it instead");
   }
   const std::vector<const ExploreWorld*> worlds = choose_worlds(options.world);
+  check_writable(options.out);
   void* shared = mmap(nullptr, sizeof(size_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) throw InputError(std::string("cannot map memory: ") + std::strerror(errno));
   Running what{.options = &options, .shortest = static_cast<size_t*>(shared)};
@@ -296,7 +294,9 @@ int explore_verb(Machine& machine, const ExploreOptions& options) {
         std::printf("policy %s%s%s\n", policy->name.data(), options.defect.empty() ? "" : ", defect ",
                     options.defect.c_str());
       }
-      if (in_worker(machine, what) != 0) code = 1;
+      const int ended = in_worker(machine, what);
+      if (ended == 2) return 2;  // the searches that are left would have nowhere to tell it, either
+      if (ended != 0) code = 1;
     }
   }
   return code;

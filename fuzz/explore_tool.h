@@ -19,7 +19,8 @@ struct ExploreOptions {
   bool json = false;
 };
 
-// Exit code: 0, or 1 if a counterexample was found. Throws InputError for an unknown name.
+// Exit code: 0, 1 if a counterexample was found, or 2 if what was found can't be written. Throws InputError for an
+// unknown name, and for a file that can't be written, before it searches.
 int explore_verb(Machine& machine, const ExploreOptions& options);
 
 }  // namespace stackdrain

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <cstdint>
 #include <string>
 
 #include "target/params.h"
@@ -78,29 +78,46 @@ INSTANTIATE_TEST_SUITE_P(Policies, ReplayTest, testing::ValuesIn(policies().begi
                            return name;
                          });
 
-uint64_t violations_of(const std::function<Stack(Stack)>& lie) {
+// What is said first of a pool with that lie in it.
+std::string first_violation_of(const Lies& lies) {
   Arena arena(size_t{32} << 20);
-  LyingPool pool(find_policy("serial")->make(arena), {.allocate = lie, .keeps_stacks = true});
+  LyingPool pool(find_policy("serial")->make(arena), lies);
   const ReplayResult result = replay(parse_trace(kSmall, "small.csv"), pool, go119_preset());
-  EXPECT_FALSE(result.violations != 0 && result.first_violation.empty());
-  return result.violations;
+  EXPECT_EQ(result.violations == 0, result.first_violation.empty());
+  return result.first_violation;
+}
+
+// The second stack begins so far above the first.
+std::string said_of_stacks_at(intptr_t distance) {
+  Stack first;
+  int issued = 0;
+  const auto lie = [&](Stack stack) {
+    constexpr uintptr_t kUp = 1024;
+    if (++issued == 1) return first = Stack{stack.lo + kUp, stack.hi + kUp};
+    const uintptr_t lo = first.lo + static_cast<uintptr_t>(distance);
+    return issued == 2 ? Stack{lo, lo + stack.bytes()} : stack;
+  };
+  // The honest pool gets none back: it did not issue these, and would be damaged.
+  return first_violation_of({.allocate = lie, .keeps_stacks = true});
 }
 
 TEST(Replay, SeesOverlappingStacks) {
-  Stack first;
-  EXPECT_GT(violations_of([&first](Stack stack) {
-              if (!first) first = stack;
-              return Stack{first.lo, first.lo + stack.bytes()};
-            }),
-            0u);
+  for (const intptr_t distance : {-1024, 0, 1024}) {
+    const std::string said = said_of_stacks_at(distance);
+    EXPECT_NE(said.find("a stack overlaps a live one"), std::string::npos) << distance << ": " << said;
+  }
 }
 
 TEST(Replay, SeesShortStacks) {
-  EXPECT_GT(violations_of([](Stack stack) { return Stack{stack.lo, stack.lo + stack.bytes() / 2}; }), 0u);
+  const auto halve = [](Stack stack) { return Stack{stack.lo, stack.lo + stack.bytes() / 2}; };
+  const std::string said = first_violation_of({.allocate = halve});
+  EXPECT_NE(said.find("a stack of the wrong size or place was issued, bytes: 1024 against 2048"), std::string::npos)
+      << said;
 }
 
 TEST(Replay, SeesStacksThatAreNeverFreed) {
-  EXPECT_GT(violations_of([](Stack stack) { return stack; }), 0u);
+  const std::string said = first_violation_of({.keeps_stacks = true});
+  EXPECT_NE(said.find("live stacks, by the pool and by the trace"), std::string::npos) << said;
 }
 
 TEST(ReplayAtSpeed, KeepsTheTracesTimeAndDoesTheSameUnderEveryPolicy) {

@@ -86,15 +86,15 @@ void print_calls(std::vector<double> calls) {
 }
 
 void print_json(const Trace& trace, const PolicyRow& policy, const ReplayOptions& options, const ReplayResult& result) {
-  std::printf("{\"trace\":\"%s\",\"policy\":\"%s\",\"preset\":\"%s\",\"seconds\":%.6f,\"events\":%" PRIu64
-              ",\"allocations\":%" PRIu64 ",\"frees\":%" PRIu64 ",\"trace_allocations\":%" PRIu64
-              ",\"trace_frees\":%" PRIu64 ",\"cycles\":%zu,\"violations\":%" PRIu64 ",\"peak_held_bytes\":%" PRIu64
-              ",\"peak_stack_bytes\":%" PRIu64
-              ",\"fidelity\":{\"spans_mean\":%.3f,\"spans_mean_abs_error\":%.3f,"
-              "\"taken_error_percent\":{",
-              trace.name.c_str(), policy.name.data(), options.preset.c_str(), result.seconds, result.events,
-              result.allocations, result.frees, trace.allocations, trace.frees, result.cycles.size(), result.violations,
-              result.peak_held_bytes, result.peak_stack_bytes, result.real_spans_mean, result.spans_mean_abs_error);
+  std::printf(
+      "{\"trace\":%s,\"policy\":\"%s\",\"preset\":\"%s\",\"seconds\":%.6f,\"events\":%" PRIu64
+      ",\"allocations\":%" PRIu64 ",\"frees\":%" PRIu64 ",\"trace_allocations\":%" PRIu64 ",\"trace_frees\":%" PRIu64
+      ",\"cycles\":%zu,\"violations\":%" PRIu64 ",\"peak_held_bytes\":%" PRIu64 ",\"peak_stack_bytes\":%" PRIu64
+      ",\"fidelity\":{\"spans_mean\":%.3f,\"spans_mean_abs_error\":%.3f,"
+      "\"taken_error_percent\":{",
+      json_string(trace.name).c_str(), policy.name.data(), options.preset.c_str(), result.seconds, result.events,
+      result.allocations, result.frees, trace.allocations, trace.frees, result.cycles.size(), result.violations,
+      result.peak_held_bytes, result.peak_stack_bytes, result.real_spans_mean, result.spans_mean_abs_error);
   const char* comma = "";
   for (const auto& [size, taken] : result.taken) {
     std::printf("%s\"%" PRIu64 "\":%.3f", comma, size, percent_off(taken));

@@ -1,5 +1,6 @@
 #include "fuzz/schedule_tool.h"
 
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -20,11 +21,20 @@ Scheduler& scheduler() {
 }
 
 // What ends the process in the middle of a run is a finding, not a crash of the tool.
-[[noreturn]] void stopped() {
+[[noreturn]] void stopped_by(const char* what) {
   std::fflush(stdout);
-  print_schedule_stop(stdout, scheduler(), "the pool's own assertion");
-  std::fflush(stdout);
-  std::_Exit(1);
+  print_schedule_stop(stdout, scheduler(), what);
+  std::_Exit(end_output(1));
+}
+
+[[noreturn]] void stopped_by_assertion() {
+  stopped_by("the pool's own assertion");
+}
+
+// A broken pool may follow a wild pointer, too. The process ends here, so what printing does is allowed to fail.
+[[noreturn]] void stopped_by_signal(int signal) {
+  std::signal(signal, SIG_DFL);
+  stopped_by("a crash of the pool");
 }
 
 std::vector<uint8_t> read_input(const std::string& path) {
@@ -52,7 +62,8 @@ const PolicyRow& chosen(const std::vector<uint8_t>& input, const std::string& na
 }  // namespace
 
 int schedule_verb(const std::string& path, const ScheduleOptions& options) {
-  on_check_failure = +[] { stopped(); };
+  on_check_failure = +[] { stopped_by_assertion(); };
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE}) std::signal(signal, stopped_by_signal);
   std::vector<uint8_t> input = read_input(path);
   const PolicyRow& policy = chosen(input, options.policy);
   const bool minimizes = options.minimize || !options.minimize_to.empty();

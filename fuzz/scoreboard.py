@@ -291,21 +291,23 @@ def false_alarms(rows):
 
 
 def comparison(old, new):
-    """Each defect in both: the restricted means, A12 (how probably the old takes longer) and Mann-Whitney's p, of seconds and
-    of executions; what was not reported counts as longer than it was looked for."""
+    """Each defect and policy in both: the restricted means, A12 (how probably the old takes longer) and p, of seconds and of
+    executions; of what was not reported it is only known that it takes longer than it was looked for."""
     engines = [" and ".join(sorted({row.get("engine", "?") for row in rows})) for rows in (old, new)]
     text = [f"then: {engines[0]}; now: {engines[1]}",
             f"{'defect':<30}{'then':>9}{'now':>9}{'A12':>7}{'p':>9}{'executions then':>17}{'now':>11}{'A12':>7}{'p':>9}"]
-    before, after = by_defect(old), by_defect(new)
-    for name in [name for name in after if name in before]:
-        first, second = trials_of(before[name]), trials_of(after[name])
-        limit = min(before[name][0]["limit"], after[name][0]["limit"])
-        times = [[trial.time for trial in trials] for trials in (first, second)]
-        counts = [[row["executions"] for row in rows] for rows in (before[name], after[name])]
-        means = [survival.restricted_mean(executions_of(rows), max(map(max, counts))) for rows in (before[name], after[name])]
-        text.append(f"{name:<30}{survival.restricted_mean(first, limit):>7.2f} s{survival.restricted_mean(second, limit):>7.2f} s"
-                    f"{survival.a12(*times):>7.2f}{survival.mann_whitney(*times):>9.4f}"
-                    f"{means[0]:>17,.0f}{means[1]:>11,.0f}{survival.a12(*counts):>7.2f}{survival.mann_whitney(*counts):>9.4f}")
+    before, after = by_defect_and_policy(old), by_defect_and_policy(new)
+    several = {name for name, rows in by_defect(new).items() if len({row["policy"] for row in rows}) > 1}
+    for name, policy in [key for key in after if key in before]:
+        rows = before[name, policy], after[name, policy]
+        limit = min(one[0]["limit"] for one in rows)
+        times, counts = [trials_of(one) for one in rows], [executions_of(one) for one in rows]
+        most = max(trial.time for trials in counts for trial in trials)
+        of_time, of_counts = survival.compared(*times), survival.compared(*counts)
+        text.append(f"{f'{name}, {policy}' if name in several else name:<30}" + "".join(f"{survival.restricted_mean(one, limit):>7.2f} s" for one in times)
+                    + f"{of_time[0]:>7.2f}{of_time[1]:>9.4f}"
+                    + f"{survival.restricted_mean(counts[0], most):>17,.0f}{survival.restricted_mean(counts[1], most):>11,.0f}"
+                    + f"{of_counts[0]:>7.2f}{of_counts[1]:>9.4f}")
     return text
 
 

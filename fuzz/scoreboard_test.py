@@ -18,7 +18,30 @@ def row(defect, seconds, reported=True, **other):
             "executions": int(seconds * 1000), "seconds": seconds, "reached_executions": 5, "reached_seconds": 0.01} | other
 
 
+def happened(*times):
+    return [survival.Trial(time, True) for time in times]
+
+
+def cut_off(*times):
+    return [survival.Trial(time, False) for time in times]
+
+
 class SurvivalTest(unittest.TestCase):
+    def test_who_was_cut_off_first_did_not_take_longer_or_shorter(self):
+        """Found after 1,000 executions, each time, and never in 60: nothing can be said; and so of unequal limits."""
+        self.assertEqual(survival.compared(happened(*[1000] * 5), cut_off(*[60] * 5)), (0.5, 1.0))
+        self.assertEqual(survival.compared(cut_off(*[20] * 5), happened(*[30] * 5)), (0.5, 1.0))
+        effect, p = survival.compared(cut_off(*[40] * 5), happened(*[30] * 5))
+        self.assertEqual(effect, 1)
+        self.assertLess(p, 0.01)
+        self.assertEqual(survival.compared(cut_off(30), happened(30))[0], 1)
+
+    def test_where_nothing_is_cut_off_it_is_mann_and_whitneys(self):
+        first, second = [1, 5, 7, 9, 12, 13], [2, 3, 4, 6, 8, 10.5]
+        effect, p = survival.compared(happened(*first), happened(*second))
+        self.assertAlmostEqual(effect, sum(a > b for a in first for b in second) / 36)
+        self.assertAlmostEqual(p, survival.mann_whitney(first, second))
+
     def test_without_anything_cut_off_it_is_the_share_that_is_left(self):
         trials = [survival.Trial(t, True) for t in (1, 2, 2, 4)]
         self.assertEqual(survival.survival(trials), [(0.0, 1.0), (1, 0.75), (2, 0.25), (4, 0.0)])
@@ -36,8 +59,8 @@ class SurvivalTest(unittest.TestCase):
         self.assertEqual(survival.restricted_mean(trials, 10), 10)
 
     def test_effect_size(self):
-        self.assertEqual(survival.a12([3, 4], [1, 2]), 1)
-        self.assertEqual(survival.a12([1, 2], [1, 2]), 0.5)
+        self.assertEqual(survival.compared(happened(3, 4), happened(1, 2))[0], 1)
+        self.assertEqual(survival.compared(happened(1, 2), happened(1, 2)), (0.5, 1.0))
 
     def test_mann_whitney(self):
         self.assertGreater(survival.mann_whitney([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]), 0.9)
@@ -149,7 +172,7 @@ class ScoreboardTest(unittest.TestCase):
         afl = [row("a", 9.0, executions=50, engine="afl"), row("a", 10.0, reported=False, executions=60, engine="afl")]
         text = scoreboard.comparison([row("a", 1.0)] * 2, afl)
         self.assertEqual(text[0], "then: libfuzzer; now: afl")
-        self.assertRegex(text[2], r"^a +1\.00 s +9\.50 s +0\.00 .* 1,000 +525 +1\.00")
+        self.assertRegex(text[2], r"^a +1\.00 s +9\.50 s +0\.00 .* 1,000 +525 +0\.75")
 
     def test_commands_of_afl(self):
         command = scoreboard.afl_command("harness", "seeds", "out", 7, 12.4, ["-max_len=256", "-use_counters=0"], ["-M", "job0"])

@@ -1,7 +1,8 @@
-// stackdrain_tool: the verbs that look at programs and traces: run, explain, ops, replay, list. The `stackdrain`
-// command calls it.
+// stackdrain_tool: the verbs that look at programs and traces: run, explain, schedule, explore, ops, replay, list. The
+// `stackdrain` command calls it.
 //
-// Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage or bad input (one line on standard error).
+// Exit codes: 0 fine, 1 a violation or a failed expectation, 2 bad usage, bad input, or output that can't be written
+// (one line on standard error).
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -64,14 +65,14 @@ Machine& machine() {
 // The pool's own assertion failed: that is a finding, not a crash of the tool.
 [[noreturn]] void stopped_by_assertion() {
   print_stop(stdout, machine(), "the pool's own assertion");
-  std::_Exit(1);
+  std::_Exit(end_output(1));
 }
 
 // A broken pool may follow a wild pointer, too. The process ends here, so what print_stop does is allowed to fail.
 [[noreturn]] void stopped_by_signal(int signal) {
   std::signal(signal, SIG_DFL);
   print_stop(stdout, machine(), "a crash of the pool");
-  std::_Exit(1);
+  std::_Exit(end_output(1));
 }
 
 std::string joined(std::initializer_list<std::string_view> parts) {
@@ -89,10 +90,11 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return words;
 }
 
-// A finding as one JSON object; the message holds no character that needs escaping but quotes never occur in it either.
+// A finding as one JSON object; the message holds no character that needs escaping.
 void print_json(const std::string& path, const PolicyRow& policy, const Verdict& verdict) {
-  std::printf("{\"input\":\"%s\",\"policy\":\"%s\",\"violated\":%s,\"operations\":%zu,\"no_ops\":%zu", path.c_str(),
-              policy.name.data(), verdict.violated ? "true" : "false", verdict.operations, verdict.no_ops);
+  std::printf("{\"input\":%s,\"policy\":\"%s\",\"violated\":%s,\"operations\":%zu,\"no_ops\":%zu",
+              json_string(path).c_str(), policy.name.data(), verdict.violated ? "true" : "false", verdict.operations,
+              verdict.no_ops);
   if (verdict.violated) {
     std::printf(",\"invariant\":\"%s\",\"index\":%zu,\"message\":\"%s\"", id_of(verdict.violation.invariant).data(),
                 verdict.index, verdict.violation.message.data());
@@ -439,15 +441,16 @@ int dispatch(const Arguments& arguments) {
 }  // namespace stackdrain
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("stackdrain_tool run|explain|ops|replay|list …; see stackdrain --help");
+  absl::SetProgramUsageMessage("stackdrain_tool run|explain|schedule|explore|ops|replay|list …; see stackdrain --help");
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   stackdrain::on_check_failure = +[] { stackdrain::stopped_by_assertion(); };
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE}) std::signal(signal, stackdrain::stopped_by_signal);
+  int code = 2;
   try {
-    return stackdrain::dispatch({rest.begin() + 1, rest.end()});
+    code = stackdrain::dispatch({rest.begin() + 1, rest.end()});
   } catch (const stackdrain::InputError& error) {
     std::fflush(stdout);
     std::fprintf(stderr, "stackdrain: %s\n", error.what());
-    return 2;
   }
+  return stackdrain::end_output(code);
 }

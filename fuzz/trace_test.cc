@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <zstd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -95,8 +98,9 @@ INSTANTIATE_TEST_SUITE_P(
 
 class TraceFile : public testing::Test {
  protected:
-  TraceFile() : folder_(testing::TempDir() + "/stackdrain_trace_test") { std::filesystem::create_directories(folder_); }
-  ~TraceFile() override { std::filesystem::remove_all(folder_); }
+  // One of its own: tests of several builds run at once.
+  void SetUp() override { ASSERT_NE(mkdtemp(folder_.data()), nullptr) << folder_ << ": " << std::strerror(errno); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::string write(const std::string& name, const std::string& content) {
     const std::string path = folder_ + "/" + name;
@@ -119,7 +123,7 @@ class TraceFile : public testing::Test {
     }
   }
 
-  std::string folder_;
+  std::string folder_ = testing::TempDir() + "/stackdrain_trace_test-XXXXXX";
 };
 
 TEST_F(TraceFile, PlainAndPackedAreTheSame) {
