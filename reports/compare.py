@@ -5,7 +5,8 @@ Each row that both files have is one comparison: the ratio of the medians, new t
 Mann and Whitney's p. A row is worse (or better) when all of these hold:
   * the whole 95 % interval of the ratio lies beyond the threshold (10 %, and never below what the two runs' A/A pairs
     say is resolvable; where both have a pointer chase, beyond what the chase itself changed by);
-  * p < 0.01; with fewer than 6 samples a side, where p can't get there, their ranges do not touch;
+  * p < 0.01; with 5 samples a side, where p can't get there, their ranges do not touch. Of fewer nothing is said: even
+    that is chance too often;
   * the medians differ by more than the clock can tell apart; a stall also by more than the machine's own.
 Counted instructions have no noise: there the threshold is 2 % and a count.
 Exit codes: 0 nothing is worse, 1 something is, 2 bad usage or bad input.
@@ -109,11 +110,17 @@ def _compare(measure, old_row, new_row, threshold, resolution):
     p = survival.mann_whitney(old, new)
     machine = _machine(measure, old_row, new_row)
     beyond = ratio.low > (1 + threshold) * machine.high or ratio.high < machine.low / (1 + threshold)
-    apart = p < SIGNIFICANT if min(len(old), len(new)) >= FEW else max(old) < min(new) or max(new) < min(old)
+    apart = p < SIGNIFICANT if min(len(old), len(new)) >= FEW else _apart(old, new)
     seen = abs(after - before) > resolution
     if measure.floor:
         seen = seen and max(before, after) > max(measure.floor(old_row), measure.floor(new_row))
     return Comparison(measure, name, before, after, ratio, p, _way(after, before) if beyond and apart and seen else "")
+
+
+def _apart(old, new):
+    """Of few: do their ranges not overlap, and is that more than chance does with so few?"""
+    by_chance = 2 / math.comb(len(old) + len(new), len(new))
+    return by_chance < SIGNIFICANT and (max(old) < min(new) or max(new) < min(old))
 
 
 def _way(after, before):
@@ -197,8 +204,13 @@ def unmatched(old, new):
 
 def as_json(found):
     return [{"section": one.measure.section, "measure": one.measure.name, "row": one.name, "old": one.old, "new": one.new,
-             "ratio": one.ratio.mid, "low": one.ratio.low, "high": one.ratio.high, "p": one.p, "change": one.change}
-            for one in found]
+             "ratio": _finite(one.ratio.mid), "low": _finite(one.ratio.low), "high": _finite(one.ratio.high), "p": one.p,
+             "change": one.change} for one in found]
+
+
+def _finite(ratio):
+    """JSON has no infinity: null where the old figure is 0."""
+    return ratio if math.isfinite(ratio) else None
 
 
 def main(arguments=None):

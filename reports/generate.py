@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """generate.py RESULTS.json --out DIR: the report of one run.
 
-Writes DIR/index.html (one page that needs nothing else), DIR/NAME.svg and DIR/NAME.png of each graph, and prints a
+Writes DIR/index.html (one page that needs nothing else), DIR/NAME.svg, NAME.png and NAME.csv of each graph, and prints a
 summary. Reads only results.json. Exit codes: 0 fine, 2 bad usage or a bad results.json (one line says where).
 """
 
@@ -40,7 +40,7 @@ def main(arguments=None):
         print(f"generate.py: {options.out} cannot be written: {error.strerror}; choose another --out", file=sys.stderr)
         return 2
     print(summary(results))
-    print(f"\nThe report: {options.out / 'index.html'} (graphs beside it as SVG and PNG; figures: {options.results})")
+    print(f"\nThe report: {options.out / 'index.html'} (graphs beside it as SVG, PNG and CSV; figures: {options.results})")
     return 0
 
 

@@ -7,6 +7,8 @@ def digits(value, significant=3):
     """A number with so many significant digits, thousands apart: 1,230 or 0.0123."""
     if value == 0:
         return "0"
+    if math.isinf(value):
+        return "\N{INFINITY}" if value > 0 else "-\N{INFINITY}"
     rounded = float(f"{value:.{significant}g}")
     places = max(0, significant - 1 - math.floor(math.log10(abs(rounded))))
     return f"{rounded:,.{places}f}"

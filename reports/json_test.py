@@ -85,8 +85,8 @@ PRINTS = [
 ELSEWHERE = {
     "bundle": "test_a_bundle",
     "instructions": "test_committed_files",
-    "pairs": "the check of a report (`./stackdrain test --only report`): the section \"pairs\" has the same rows",
-    "coverage": "the check of coverage (`./stackdrain test --only coverage`)",
+    "pairs": "test_results: the published results have the same rows",
+    "coverage": "the check of the corpus' coverage (`./stackdrain test --only corpus`)",
     "mutants": "test_a_mutant, which takes a build under ASan",
 }
 

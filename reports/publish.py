@@ -3,7 +3,6 @@
 The README's block stands between two marks and is computed from reports/published/results.json; a check holds it to that.
 """
 
-import json
 import re
 import shutil
 import sys
@@ -91,8 +90,9 @@ def _restructured(results):
             f"{human.digits(cheaper, 2)} times less than `serial`")
     after = find.first(row for row in reach.after_rows(results, reach.BITMAP) if row["stall_ns"])
     if after:
-        text += (f"; after the restart its work is over in {_median(after['drain_over_ns'])} and no allocation or free waits longer "
-                 f"than {_median(after['stall_ns'])} (the machine alone: {_median(after['hiccup_ns'])}; "
+        text += (f"; after the restart its work is over in {_median(after['drain_over_ns'])}, and the longest that an allocation or free "
+                 f"waits in a cycle is {_median(after['stall_ns'])}, in the worst of {len(after['stall_ns'])} "
+                 f"{human.time(max(after['stall_ns']))} (the machine alone: {_median(after['hiccup_ns'])}, {human.time(max(after['hiccup_ns']))}; "
                  f"{human.count(after['stacks'])} stacks of {human.size(after['stack_bytes'])})")
     return text + "."
 

@@ -58,7 +58,8 @@ def _shortfall(value, row):
     if math.isinf(row.high):
         return -value
     if row.low > 0:
-        return abs(math.log(max(value, 1e-9)))
+        value = max(value, 1e-9)
+        return max(math.log(row.low / value), math.log(value / row.high))
     return value
 
 
@@ -158,10 +159,6 @@ def _outside(estimate, low, high):
 def _bitmap_each(results):
     return [Case(_where(row, row["cache"]), stats.estimate([ns / row["stacks"] for ns in row["pause_ns"]]))
             for row in find.drain_rows(results, policy=BITMAP) if row["stacks"] >= 65536]
-
-
-def untouched_policies(results):
-    return [row["policy"] for row in results.get("touched", ()) if row["touched"] == 0]
 
 
 def _enqueue(results):

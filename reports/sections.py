@@ -267,7 +267,7 @@ def teeth(results, _):
     names = list(empty | committed)
     body = [_defect(name, empty.get(name, []), committed.get(name, [])) for name in names]
     return Html(tables.paragraph(
-        f"{len(names)} bugs, nearly all of them once Go's, are planted one at a time; a fuzzer that knows nothing of them "
+        f"{len(names)} bugs, most of them once Go's, are planted one at a time; a fuzzer that knows nothing of them "
         "runs until something is reported. Executions and times are of the report, from an empty corpus.")
         + tables.table(headers, body, texts=3))
 
@@ -326,10 +326,10 @@ def replays(results, _):
              _of_trace(row, "frees"), row["cycles"], _violations(row), human.size(row["peak_held_bytes"]), _spans(row),
              _taken(row)] for row in rows]
     headers = ("trace", "policy", "events", "allocations", "frees", "cycles", "violations", "held at most",
-               "spans: mean error", "stacks taken: worst size")
+               "spans: mean error", "spans taken: worst size")
     return Html(tables.table(headers, body, texts=2) + tables.paragraph(
         "Small figures under allocations and frees: what the trace of the real Go program has. The last two columns: "
-        "spans in use and stacks taken from the pool, against those that the real runtime had.", "note"))
+        "spans in use and spans taken from the heap, against those that the real runtime had.", "note"))
 
 
 def _of_trace(row, what):
@@ -445,8 +445,8 @@ def allocators(results, _):
             body.append([name, *(with_range(one, reach.each_ns) for one in used)])
         headers = ("allocator", *(f"{pattern}, {threads} thread{'s' * (threads > 1)}" for threads, pattern in columns))
         text += Html(f"<h3>Stacks of {human.size(size)}: a pair of an allocation and its free</h3>" + tables.table(headers, body))
-    text += tables.paragraph("Medians over processes of their own, taken in turns: ours first where they are policies, then those of "
-                             "others. The free list is the least that a pair can cost; Boost's pooled allocator must not be shared, so each "
+    text += tables.paragraph("Medians over processes of their own, taken in turns: those of others first, then our "
+                             "policies. The free list is the least that a pair can cost; Boost's pooled allocator must not be shared, so each "
                              f"thread has one. {tables.range_kind(estimates)}", "note")
     if live:
         body = [[name, f"{row['live']:,}", {"": "all that were asked for", "refused": verdict("unsure", "then it is refused"),

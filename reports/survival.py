@@ -32,10 +32,24 @@ def restricted_mean(trials, limit):
     return area
 
 
-def a12(first, second):
-    """Vargha and Delaney's effect size: how probably a trial of the first takes longer than one of the second."""
-    above = sum((a > b) + 0.5 * (a == b) for a in first for b in second)
-    return above / (len(first) * len(second))
+def takes_longer(one, other):
+    """1 if the trial `one` took longer, -1 if the other did; 0 where nobody can say: one was cut off before the other's time."""
+    if one.time != other.time:
+        shorter, sign = (other, 1) if one.time > other.time else (one, -1)
+        return sign if shorter.happened else 0
+    return other.happened - one.happened  # cut off when the other happened: it would have taken longer
+
+
+def compared(first, second):
+    """A12 of trials, and Gehan's generalisation of Mann and Whitney's p: a pair of which nobody can say who took longer counts
+    half."""
+    both = [*first, *second]
+    scores = [sum(takes_longer(one, other) for other in both) for one in both]
+    n, m = len(first), len(second)
+    lead = sum(scores[:n])  # within the first the signs cancel
+    spread = math.sqrt(n * m / ((n + m) * (n + m - 1)) * sum(score * score for score in scores)) if n + m > 1 else 0.0
+    p = math.erfc(max(0.0, abs(lead) - 1) / spread / math.sqrt(2)) if spread else 1.0
+    return (lead / (n * m) + 1) / 2, p
 
 
 def mann_whitney(first, second):
