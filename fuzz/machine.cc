@@ -205,9 +205,17 @@ void Machine::at(Yield point) {
   if (!live_hook_ || nested_ || point != armed_point_ || checker_.failed()) return;
   live_hook_ = false;
   run_nested();
-  if (point == Yield::kClaim && host_.goroutine >= 0) {
-    claim_.from = expected(static_cast<uint32_t>(host_.goroutine)).status;
-  }
+  if (point == Yield::kClaim && host_.goroutine >= 0) see_claimed(static_cast<uint32_t>(host_.goroutine));
+}
+
+// How `g` is when it is claimed: until then others may have run it.
+void Machine::see_claimed(uint32_t g) {
+  ModelGoroutine& owner = expected(g);
+  const PoolParams& params = pool_->params();
+  claim_.from = owner.status;
+  claim_.old = retired_of(g);
+  claim_.counted = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
+  owner.in_move = true;
 }
 
 void Machine::run_nested() {
@@ -316,7 +324,7 @@ bool Machine::mutators_run() const {
   return collector_.phase() == Phase::kOff || (marking() && collector_.kind().concurrent);
 }
 
-// Inside a marker's job on `g`, before the goroutine is claimed: its owner can still change its status.
+// Inside a marker's job on `g`, before the goroutine is claimed: it can still be woken, and run.
 bool Machine::before_claim(uint32_t g) const {
   return nested_ && armed_point_ == Yield::kClaim && host_.marker >= 0 && host_.goroutine == static_cast<int>(g);
 }
@@ -325,7 +333,8 @@ bool Machine::before_claim(uint32_t g) const {
 const char* Machine::mutator_refusal(uint32_t g) const {
   if (!mutators_run()) return kStopped;
   if (!collector_.has_thread(proc_)) return kNoThread;
-  if (nested_ && (host_.proc == proc_ || host_.goroutine == static_cast<int>(g))) return kBusy;
+  if (nested_ && host_.proc == proc_) return kBusy;
+  if (nested_ && host_.goroutine == static_cast<int>(g) && !before_claim(g)) return kBusy;
   return nullptr;
 }
 
@@ -618,7 +627,7 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   ModelGoroutine& owner = expected(g);
   if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
   const ModelRetired old = retired_of(g);
-  claim_ = {0, owner.status};
+  claim_ = {0, owner.status, old, 0};
   owner.in_move = true;
   const Proc proc = proc_;
   call(Op::kGrow, "go[%u].%s(pool, %d, %zu, %s);", g, frame_bytes != 0 ? "call" : "grow", proc,
@@ -797,8 +806,7 @@ const char* Machine::do_push(Operation operation, bool push) {
 
 const char* Machine::do_status(Operation operation) {
   const uint32_t g = operation.arg(0);
-  const char* refusal = before_claim(g) ? (mutators_run() ? nullptr : kStopped) : mutator_refusal(g);
-  if (refusal != nullptr) return refusal;
+  if (const char* refusal = mutator_refusal(g)) return refusal;
   struct Change {
     GoStatus from;
     GoStatus to;
@@ -985,16 +993,12 @@ const char* Machine::do_gc_begin(Operation operation) {
 bool Machine::marker_job(uint32_t marker, uint32_t g) {
   if (nested_ && host_.goroutine == static_cast<int>(g) && !host_.parking) return false;
   ModelGoroutine& owner = expected(g);
-  const PoolParams& params = pool_->params();
   const bool had_stack = static_cast<bool>(owner.stack);
-  const size_t bytes = owner.stack.bytes();
-  const size_t counted = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
   if (!nested_) host_ = {kNoProc, static_cast<int>(marker), static_cast<int>(g)};
   const bool dead = !owner.alive();
-  const ModelRetired old = retired_of(g);
   const bool was_in_move = owner.in_move;
-  owner.in_move = true;
-  claim_ = {0, owner.status};
+  claim_ = {};
+  see_claimed(g);
   retired_ = {++retires_, model_.moment};
   call(Op::kShrink, "collector.run_goroutine_job(%u, %u);", marker, g);
   model_.note_job(marker, true);
@@ -1004,6 +1008,9 @@ bool Machine::marker_job(uint32_t marker, uint32_t g) {
   if (!job.ran || job.goroutine != g) checker_.report(Invariant::kF4, "the root job of g%u did not run", g);
   owner.in_move = was_in_move;
   const bool movable = !owner.parking && (claim_.from == GoStatus::kRunning || claim_.from == GoStatus::kWaiting);
+  const ModelRetired old = claim_.old;
+  const size_t bytes = old.stack.bytes();
+  const size_t counted = claim_.counted;
   if (dead && had_stack && job.claimed) {
     expect_given_back(old, RetireWhy::kDead, kNoProc);
     owner.stack = {};

@@ -150,10 +150,12 @@ class Machine final : private YieldHook {
     bool parking = false;  // the goroutine blocks: a marker may come by, everybody else keeps away
   };
 
-  // Of the move under way: how often it tried to claim its goroutine, and in which status that was at the last try.
+  // Of the move under way: how often it tried to claim its goroutine, and how that was at the last try.
   struct Claim {
     int tries = 0;
     GoStatus from = GoStatus::kDead;
+    ModelRetired old;    // its stack
+    size_t counted = 0;  // bytes that the shrink rule counts as used
   };
 
   // Of the operation under way: when it gave its last stack up.
@@ -195,6 +197,7 @@ class Machine final : private YieldHook {
   bool mutators_run() const;
   bool marking() const { return collector_.phase() == Phase::kMark; }
   bool inside_lock() const { return nested_ && kYieldPoints[static_cast<size_t>(armed_point_)].locked; }
+  void see_claimed(uint32_t g);
   bool before_claim(uint32_t goroutine) const;
   const char* mutator_refusal(uint32_t goroutine) const;
   const char* marker_refusal(uint32_t marker) const;

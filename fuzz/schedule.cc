@@ -291,6 +291,13 @@ bool Scheduler::goroutine_free_for_job(uint32_t g) const {
   return users_[g].owner == kNobody || (users_[g].parking && goroutines_[g].status() == GoStatus::kWaiting);
 }
 
+// A marker is in its root job, and not only about to claim it.
+bool Scheduler::claimed_by_job(uint32_t g) const {
+  if (users_[g].jobs == 0) return false;
+  return std::any_of(fibers_.begin(), fibers_.end(),
+                     [&](const Actor& other) { return other.job == static_cast<int>(g) && !other.at_claim; });
+}
+
 // An idle actor's next operation may begin: its barrier is behind it, and nobody uses what it wants for itself.
 bool Scheduler::can_begin(const Actor& actor) const {
   if (actor.next == actor.count || actor.items[actor.next].segment != segment_) return false;
@@ -307,17 +314,13 @@ bool Scheduler::can_begin(const Actor& actor) const {
       return goroutine_free_for_job(g);
     case Op::kLoad:
       return true;
-    case Op::kStatus: {
-      // Who runs it enters or leaves a system call until the very moment it is claimed.
-      if (users_[g].owner != kNobody || users_[g].waker != kNobody) return false;
-      return std::none_of(fibers_.begin(), fibers_.end(),
-                          [&](const Actor& other) { return other.job == static_cast<int>(g) && !other.at_claim; });
-    }
+    case Op::kStatus:
+      return users_[g].owner == kNobody && users_[g].waker == kNobody && !claimed_by_job(g);
     case Op::kHeapAlloc:
     case Op::kHeapFree:
       return !heap_busy_[operation.arg(0)];
     default:
-      return !named || (users_[g].owner == kNobody && users_[g].jobs == 0);
+      return !named || (users_[g].owner == kNobody && !claimed_by_job(g));
   }
 }
 
@@ -550,6 +553,7 @@ void Scheduler::end_operation(Actor& actor) {
     touched = actor.owns;
     users_[static_cast<size_t>(actor.owns)].owner = kNobody;
     users_[static_cast<size_t>(actor.owns)].parking = false;
+    ++users_[static_cast<size_t>(actor.owns)].runs;
     actor.owns = -1;
   }
   if (actor.wakes >= 0) {
@@ -637,10 +641,30 @@ void Scheduler::at(Yield yield) {
       actor.resumes_on = static_cast<Proc>(mutator_before_ - kFirstProc);
     }
   }
-  if (yield != Yield::kClaim) return;
+  if (yield == Yield::kClaim) about_to_claim(actor);
+}
+
+// Who ran the goroutine meanwhile is at a safepoint first, and what it did is known.
+void Scheduler::about_to_claim(Actor& actor) {
+  if (actor.job >= 0) {
+    const uint32_t g = static_cast<uint32_t>(actor.job);
+    wait_for_goroutine(g);
+    if (users_[g].runs != actor.runs) races_.acquire(current_, races_.clock_of(&users_[g]));
+  }
   actor.at_claim = false;
   const int g = actor.job >= 0 ? actor.job : actor.owns;
-  if (g >= 0) actor.claimed_from = expected(static_cast<uint32_t>(g)).status;
+  if (g >= 0) see_claimed(actor, static_cast<uint32_t>(g));
+}
+
+// How `g` is when it is claimed: until then others may have run it.
+void Scheduler::see_claimed(Actor& actor, uint32_t g) {
+  const ModelGoroutine& owner = expected(g);
+  const PoolParams& params = pool_->params();
+  actor.claimed_from = owner.status;
+  actor.claimed_used = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
+  quiet_ = true;
+  actor.claimed_stack = retired_of(g);
+  quiet_ = false;
 }
 
 // A goroutine that lost its processor in the middle of something goes on where whoever ran then was.
@@ -1273,10 +1297,7 @@ void Scheduler::do_status(uint32_t g, uint32_t which) {
                                  {GoStatus::kWaiting, GoStatus::kParking},
                                  {GoStatus::kParking, GoStatus::kWaiting}};
   const Change change = kChanges[which];
-  const bool claimed = std::any_of(fibers_.begin(), fibers_.end(), [&](const Actor& other) {
-    return other.job == static_cast<int>(g) && !other.at_claim;
-  });
-  if (expected(g).status != change.from || claimed || users_[g].waker != kNobody) return no_op();
+  if (expected(g).status != change.from || claimed_by_job(g) || users_[g].waker != kNobody) return no_op();
   quiet_ = true;
   goroutine(g).set_status(change.to);
   expected(g).status = change.to;
@@ -1351,8 +1372,8 @@ void Scheduler::begin_cycle(CycleKind kind) {
   quiet_ = false;
 }
 
-// One goroutine's root job, against what the rule says must come of it.
-void Scheduler::marker_job(uint32_t g) {
+// Until nobody runs it: it is at a safepoint, or waits.
+void Scheduler::wait_for_goroutine(uint32_t g) {
   Actor& actor = me();
   while (!goroutine_free_for_job(g)) {
     actor.state = State::kWaitsForGoroutine;
@@ -1362,24 +1383,30 @@ void Scheduler::marker_job(uint32_t g) {
     quiet_ = false;
   }
   actor.state = State::kReady;
+}
+
+// One goroutine's root job, against what the rule says must come of it.
+void Scheduler::marker_job(uint32_t g) {
+  Actor& actor = me();
+  wait_for_goroutine(g);
   actor.job = static_cast<int>(g);
   actor.claims = 0;
+  actor.runs = users_[g].runs;
   ++users_[g].jobs;
   races_.acquire(current_, races_.clock_of(&users_[g]));
   ModelGoroutine& owner = expected(g);
-  const PoolParams& params = pool_->params();
   const bool dead = !owner.alive();
   const bool had_stack = static_cast<bool>(owner.stack);
-  const size_t bytes = owner.stack.bytes();
-  const size_t counted = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
-  const ModelRetired old = retired_of(g);
   actor.moved_parking = false;
-  actor.claimed_from = owner.status;
+  see_claimed(actor, g);
   const JobResult job = collector_.run_goroutine_job(marker_of_me(), g);
   show_all(actor);
   races_.release(current_, races_.clock_of(&users_[g]), true);
   actor.job = -1;
   --users_[g].jobs;
+  const ModelRetired old = actor.claimed_stack;
+  const size_t bytes = old.stack.bytes();
+  const size_t counted = actor.claimed_used;
   if (dead && had_stack && job.claimed) {
     expect_given_back(old, RetireWhy::kDead);
     owner.stack = {};

@@ -16,6 +16,9 @@
 // behind it has begun. `gc-end` lets all markers run the root jobs that are left and judge what they hold, in parallel,
 // and then ends the mark.
 //
+// A root job and who runs its goroutine keep out of each other's way from the claim on (collector.h); until then the
+// goroutine may be woken and run.
+//
 //            ┌──────────── the operation is over ────────────┐
 //            ▼                                               │
 //          idle ──its turn, nobody uses its goroutine──▶ running ◀──▶ waits for a lock, or for a goroutine
@@ -232,7 +235,11 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
     bool flushes = false;          // it empties a cache
     bool adopts = false;
     int claims = 0;
+    // Its root job's goroutine, or its own, as it was when it was claimed.
     GoStatus claimed_from = GoStatus::kDead;
+    ModelRetired claimed_stack;
+    size_t claimed_used = 0;  // bytes that the shrink rule counts
+    uint32_t runs = 0;        // how often it had been run when the root job began
     Stack stack_at_elem;
     uint64_t gave_up_at = 0;  // the model's moment when it gave its last stack up
     uint64_t gave_up_serial = 0;
@@ -254,6 +261,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
     size_t owner = kNobody;
     size_t waker = kNobody;
     uint32_t jobs = 0;
+    uint32_t runs = 0;  // operations of its own that are over
     bool parking = false;
   };
 
@@ -302,6 +310,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   bool can_begin(const Actor& actor) const;
   bool can_run(size_t actor) const;
   bool goroutine_free_for_job(uint32_t g) const;
+  bool claimed_by_job(uint32_t g) const;
   size_t choose(bool current_can, bool counts = true);
   size_t pick(bool current_can, bool counts);
   size_t lowest(size_t but) const;
@@ -358,6 +367,9 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   void note_cycle_in_drain();
   void begin_cycle(CycleKind kind);
   void run_jobs(uint32_t most);
+  void wait_for_goroutine(uint32_t g);
+  void about_to_claim(Actor& actor);
+  void see_claimed(Actor& actor, uint32_t g);
   void marker_job(uint32_t g);
   void finish_marking();
   void end_mark_now();

@@ -17,6 +17,10 @@
 // Who may hold a pointer by value is told to the pool: a marker is reading from its LOAD to its RESOLVE and while it is
 // in a root job, a write buffer while it is not empty. After each root job the pool may reclaim.
 //
+// A goroutine may be woken, and run, until its root job claims it; from then on, until the job is over, nobody runs it:
+// the job halves its stack and reads its frames (Go: the scan bit in its status, for which casgstatus waits). A running
+// one is claimed at a safepoint. Whoever calls the collector sees to both.
+//
 // The bad-pointer check (RESOLVE): Stack is ignored, InUse is marked, Free, Dead or unmapped is a bad pointer: counted
 // and kept, never fatal here. The collector stops and starts no threads; who calls it has (see benchmarks/world). In a
 // concurrent cycle the caches are flushed by begin, while the world is still stopped, because afterwards their owners
@@ -80,7 +84,7 @@ class Collector {
  public:
   Collector(AnyPool& pool, std::span<Goroutine> goroutines) : pool_(&pool), goroutines_(goroutines) {}
 
-  // Forgets everything; from now on works on `pool`.
+  // Forgets everything but where the heap's roots are; from now on works on `pool`.
   void reset(AnyPool& pool);
 
   // World stopped. Markers 0..kind.markers-1 may run from here on.

@@ -54,6 +54,8 @@ namespace stackdrain {
     "F4 D5 F8")                                                                                                       \
   X(kControlWordReadTwice, "control-word-read-twice", "71559a6ffd",                                                   \
     "the status that was judged and the status that is claimed are two reads", "D10 D5 F8")                           \
+  X(kJudgedBeforeClaim, "judged-before-claim", "-",                                                                   \
+    "a shrink goes by what the goroutine used before it was claimed: it may have run since", "D3 F8")                 \
   X(kParkingFlagLate, "parking-flag-late", "#40641 eb3c6a93c3",                                                       \
     "a goroutine counts as waiting before it says that it must not be moved yet", "D10 D6 F8")                        \
   X(kPreemptedInCachePush, "preempted-in-cache-push", "#15853 6a86dbe75f",                                            \

@@ -169,27 +169,28 @@ bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
 ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
   // not reached by programs: who claimed the scan shrinks, once a cycle
   if (shrunk_cycle_ == cycle && !planted(Defect::kDoubleHalving)) return ShrinkResult::kAlready;
-  shared_read(stack_);
-  if (stack_.bytes() <= kMinStackBytes) return ShrinkResult::kMinimum;
-  if (!uses_little(pool.params())) return ShrinkResult::kInUse;
   if (planted(Defect::kShrinkSkippedWhileHeld) && pool.stats().held_stacks != 0) return ShrinkResult::kRefused;
+  const bool judged = planted(Defect::kJudgedBeforeClaim) && uses_little(pool.params());
+  // Claimed before anything of it is looked at: until then somebody may wake it, and it may run.
   GoStatus was;
   if (!claim_for_copy(was)) return ShrinkResult::kRefused;
-  // Before the claim that was a look only: it may have been woken, have called and wait again, deeper than before.
-  // not reached by programs: who has a root job is not run until it is over
-  if (stack_.bytes() <= kMinStackBytes || !uses_little(pool.params())) {
-    // not reached by programs: who has a root job is not run until it is over
-    set_status(was);
-    return ShrinkResult::kInUse;
-  }
-  const bool shrunk = halve(pool);
-  if (shrunk) shrunk_cycle_ = cycle;
-  if (!planted(Defect::kStatusNotRestored)) set_status(was);
-  return shrunk ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
+  const ShrinkResult result = shrink_claimed(pool, judged);
+  if (result == ShrinkResult::kShrunk) shrunk_cycle_ = cycle;
+  const bool tried = result == ShrinkResult::kShrunk || result == ShrinkResult::kNoMemory;
+  if (!tried || !planted(Defect::kStatusNotRestored)) set_status(was);
+  return result;
+}
+
+// `judged`: that it uses little is taken for granted (a planted defect does).
+ShrinkResult Goroutine::shrink_claimed(AnyPool& pool, bool judged) {
+  if (stack_.bytes() <= kMinStackBytes) return ShrinkResult::kMinimum;
+  if (!judged && !uses_little(pool.params())) return ShrinkResult::kInUse;
+  return halve(pool) ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
 }
 
 // So little that half of the stack will do.
 bool Goroutine::uses_little(const PoolParams& params) const {
+  shared_read(stack_);
   const size_t bytes = stack_.bytes();
   if (planted(Defect::kShrinkIgnoresGuard)) return used() <= bytes / 2;
   return used() + (params.shrink_counts_guard ? params.guard_bytes : 0) < bytes / 4;

@@ -111,8 +111,8 @@ class Goroutine {
   bool ret();
   // Doubles the stack (`new_bytes` >= 2 * old); false without memory, beyond the maximum, or when not movable.
   bool grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking);
-  // Halves the stack, by a marker, at most once in `cycle`. It may be woken, run and wait again meanwhile: what counts
-  // is how it is when it is claimed.
+  // Halves the stack, by a marker, at most once in `cycle`. It may be woken, run and wait again until it is claimed:
+  // what counts is how it is then.
   ShrinkResult shrink(AnyPool& pool, uint32_t cycle);
   // Gives a dead goroutine's kept stack back, by a marker. False if there is none.
   bool drop_dead_stack(AnyPool& pool);
@@ -167,6 +167,7 @@ class Goroutine {
   bool fits(size_t frame_bytes, size_t guard) const { return sp_ - stack_.lo >= frame_bytes + guard; }
   static void give_back(AnyPool& pool, Proc proc, Stack stack, RetireWhy why, bool marking);
   void copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool retire);
+  ShrinkResult shrink_claimed(AnyPool& pool, bool judged);
   bool uses_little(const PoolParams& params) const;
   bool halve(AnyPool& pool);
   void adjust_frames(const Stack& from, uintptr_t delta);
