@@ -85,7 +85,7 @@ constexpr auto kMeetings = [] {
        {Yield::kCopyAlloc, Yield::kCopyAdjust, Yield::kCopyCopy, Yield::kCopySwap, Yield::kCopyFree}) {
     set(point, {Op::kShrink, Op::kGrow}, {Op::kSend, Op::kWake, Op::kStatus, Op::kLoad, Op::kResolve, Op::kSpawn});
   }
-  set(Yield::kClaim, {Op::kShrink, Op::kGrow}, {Op::kSend, Op::kWake, Op::kStatus, Op::kBlock});
+  set(Yield::kClaim, {Op::kShrink, Op::kGrow}, {Op::kSend, Op::kWake, Op::kStatus, Op::kCall});
   set(Yield::kSendElem, {Op::kSend}, {Op::kShrink, Op::kGcMark, Op::kWake, Op::kStatus});
   set(Yield::kCacheRefill, {Op::kSpawn, Op::kGrow}, caches);
   set(Yield::kCacheRelease, {Op::kExit}, caches);

@@ -181,10 +181,11 @@ ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
   return result;
 }
 
-// `judged`: that it uses little is taken for granted (a planted defect does).
+// `judged`: what a planted defect goes by.
 ShrinkResult Goroutine::shrink_claimed(AnyPool& pool, bool judged) {
   if (stack_.bytes() <= kMinStackBytes) return ShrinkResult::kMinimum;
-  if (!judged && !uses_little(pool.params())) return ShrinkResult::kInUse;
+  const bool little = planted(Defect::kJudgedBeforeClaim) ? judged : uses_little(pool.params());
+  if (!little) return ShrinkResult::kInUse;
   return halve(pool) ? ShrinkResult::kShrunk : ShrinkResult::kNoMemory;
 }
 
