@@ -13,33 +13,18 @@ constexpr uint32_t kWordPages = kWordBits;
 // A word of pages that is all spans of small stacks: where these begin, and how many they are.
 constexpr uint64_t kPoolSpans = kMultiples[std::countr_zero(kPoolSpanPages)];
 constexpr uint64_t kPoolSpansAWord = kWordBits / kPoolSpanPages;
-constexpr int kPagesBits = 24;  // of meta_
-constexpr int kOrderBits = 8;
 
 }  // namespace
 
 BitmapHeap::BitmapHeap(Arena& arena)
     : arena_(arena),
       idle_(arena.pages()),
-      start_(arena.pages()),
-      stack_(arena.pages()),
-      used_(arena.pages()),
+      spans_(arena.pages()),
       zero_(arena.pages()),
       released_(arena.pages()),
       touched_(arena.pages()),
-      meta_(arena.pages()),
       poisoned_pages_(arena.poison_at_once()) {
-  STACKDRAIN_CHECK(arena.pages() < uint32_t{1} << kPagesBits, "bitmap serves arenas below 128 GiB");
-}
-
-uint64_t BitmapHeap::pack(Meta meta) {
-  return uint64_t{meta.generation} << (kPagesBits + kOrderBits) | uint64_t{meta.order} << kPagesBits | meta.pages;
-}
-
-BitmapHeap::Meta BitmapHeap::meta_of(uint32_t first) const {
-  const uint64_t meta = meta_[first].load(std::memory_order_relaxed);
-  return {static_cast<uint32_t>(meta >> (kPagesBits + kOrderBits)), static_cast<uint8_t>(meta >> kPagesBits & 0xff),
-          static_cast<uint32_t>(meta & ((uint64_t{1} << kPagesBits) - 1))};
+  STACKDRAIN_CHECK(arena.pages() < uint32_t{1} << SpanMeta::kPagesBits, "bitmap serves arenas below 128 GiB");
 }
 
 void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
@@ -53,10 +38,10 @@ void BitmapHeap::reset(uint32_t page_limit, size_t grow_chunk_bytes) {
   if (bytes_of(touched) <= Arena::kClearByHandBytes || !arena_.give_back(0, pages)) clear({0, pages});
   // Else nothing is issued.
   // not reached by programs: each ends with nothing issued, unless something was found
-  if (start_.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());
-  for (const SummedBits* bits : {&idle_, &start_}) bits->reset(pages);
-  for (const Bits* bits : {&stack_, &used_, &zero_, &released_, &touched_}) bits->reset(pages);
-  std::memset(static_cast<void*>(&meta_[0]), 0, pages * sizeof(Word));
+  if (spans_.start.next_word(0, mapped_words()) < mapped_words()) asan_poison(arena_.base(), mapped_bytes());
+  for (const SummedBits* bits : {&idle_, &spans_.start}) bits->reset(pages);
+  for (const Bits* bits : {&spans_.stack, &spans_.used, &zero_, &released_, &touched_}) bits->reset(pages);
+  std::memset(static_cast<void*>(&spans_.meta[0]), 0, pages * sizeof(Word));
   hints_ = {};
   generation_ = 0;
   mapped_pages_.store(0, std::memory_order_relaxed);
@@ -189,27 +174,16 @@ void BitmapHeap::issue(uint32_t first, uint32_t pages, SpanUse use) {
       arena_.note_dirty(page, Arena::dirty_from_issue(page == first, stack, use.order != kLargeOrder));
     }
   }
-  if (planted(Defect::kStatePublishedEarly)) {
-    start_.put(first / kWordBits, Bits::mask(first));
-    publish(first, pages, use.state);
-  }
+  if (planted(Defect::kStatePublishedEarly)) spans_.publish(first, pages, use.state);
   yield_point(Yield::kIssue);
   uint8_t order = use.order;
-  if (planted(Defect::kStaleSpanLimit) && meta_of(first).generation != 0) order = meta_of(first).order;
-  meta_[first].store(pack({++generation_, order, pages}), std::memory_order_relaxed);
-  start_.put(first / kWordBits, Bits::mask(first));
-  publish(first, pages, use.state);
-}
-
-void BitmapHeap::publish(uint32_t first, uint32_t pages, SpanState state) {
-  const Bits& bits = state == SpanState::kStack ? stack_ : used_;
-  for_words(first, pages, [&](size_t word, uint64_t mask) {
-    bits.word(word).store(bits.load(word) | mask, std::memory_order_release);
-  });
+  if (planted(Defect::kStaleSpanLimit) && spans_.meta_of(first).generation != 0) order = spans_.meta_of(first).order;
+  spans_.describe(first, {++generation_, order, pages});
+  spans_.publish(first, pages, use.state);
 }
 
 void BitmapHeap::clean(uint32_t first) {
-  const uint32_t pages = meta_of(first).pages;
+  const uint32_t pages = spans_.meta_of(first).pages;
   // The pages are the caller's, so nobody changes their bits; others' bits in the same words want the lock.
   for (uint32_t page = first; page < first + pages; ++page) {
     if (zero_.test(page)) std::memset(reinterpret_cast<void*>(arena_.address_of(page)), 0, kPageBytes);
@@ -224,12 +198,9 @@ void BitmapHeap::lower_hints(size_t word) {
   for (size_t& hint : hints_) hint = std::min(hint, word);
 }
 
-// Pages of live spans of one state become idle. What they were is counted by the caller. The word is stored with
-// release: who reads a neighbour's bit in it reads this store, which ends what that one's publication had begun.
+// Pages of live spans of one state become idle. What they were is counted by the caller.
 void BitmapHeap::withdraw(PageMask leaving, bool stack) {
-  const Bits& bits = stack ? stack_ : used_;
-  bits.word(leaving.word).store(bits.load(leaving.word) & ~leaving.pages, std::memory_order_release);
-  start_.drop(leaving.word, leaving.pages);
+  spans_.withdraw(leaving.word, leaving.pages, stack);
   idle_.put(leaving.word, leaving.pages);
   if (!stack) zero_.put(leaving.word, leaving.pages);  // a stack's were so when it was issued
 }
@@ -238,9 +209,9 @@ void BitmapHeap::free(uint32_t first) {
   MutexLock lock(mutex_);
   yield_point(Yield::kHeapLock);
   ++accounts_.locks_taken;
-  STACKDRAIN_CHECK(first < mapped() && start_.test(first), "only a span that was issued can be freed");
-  const uint32_t pages = meta_of(first).pages;
-  const bool stack = stack_.test(first);
+  STACKDRAIN_CHECK(first < mapped() && spans_.start.test(first), "only a span that was issued can be freed");
+  const uint32_t pages = spans_.meta_of(first).pages;
+  const bool stack = spans_.stack.test(first);
   asan_poison(arena_.address_of(first), bytes_of(pages));
   for_words(first, pages, [&](size_t word, uint64_t mask) { withdraw({word, mask}, stack); });
   lower_hints(first / kWordBits);
@@ -260,8 +231,8 @@ void BitmapHeap::free_words(std::span<const PageMask> masks) {
   uint64_t spans = 0;
   size_t lowest = masks.front().word;
   for (const PageMask& leaving : masks) {
-    STACKDRAIN_CHECK((leaving.pages & ~stack_.load(leaving.word)) == 0, "only Stack pages can be freed together");
-    const uint64_t starts = leaving.pages & start_.load(leaving.word);
+    STACKDRAIN_CHECK((leaving.pages & ~spans_.stack.load(leaving.word)) == 0, "only Stack pages can be freed together");
+    const uint64_t starts = leaving.pages & spans_.start.load(leaving.word);
     if (leaving.pages == kAll && starts == kPoolSpans) {  // as most often, and counting bits is dear on a plain x86-64
       pages += kWordBits;
       spans += kPoolSpansAWord;
@@ -351,16 +322,13 @@ uint64_t BitmapHeap::release_idle() {
 Location BitmapHeap::locate(uintptr_t address) const {
   if (!arena_.contains(address)) return {};
   const uint32_t page = arena_.page_of(address);
-  const uint64_t bit = Bits::mask(page);
-  const bool stack = (stack_.word(page / kWordBits).load(std::memory_order_acquire) & bit) != 0;
-  if (!stack && (used_.word(page / kWordBits).load(std::memory_order_acquire) & bit) == 0) {
+  const auto found = spans_.find(page);
+  if (found.state == SpanState::kFree) {
     return {page < mapped() ? SpanState::kFree : SpanState::kUnmapped, 0, 0, 0};
   }
-  const size_t first = start_.last_before(page);
-  if (first == kNoBit) return {};  // not reached by programs: it was freed while we looked
-  const Meta meta = meta_of(static_cast<uint32_t>(first));
-  return {stack ? SpanState::kStack : SpanState::kInUse, meta.generation,
-          arena_.address_of(static_cast<uint32_t>(first)), meta.pages};
+  if (found.first == kNoBit) return {};  // not reached by programs: it was freed while we looked
+  const SpanMeta meta = spans_.meta_of(found.first);
+  return {found.state, meta.generation, arena_.address_of(static_cast<uint32_t>(found.first)), meta.pages};
 }
 
 }  // namespace stackdrain

@@ -2,10 +2,11 @@
 //
 // One bit a page, one table a fact:
 //
-//   idle_      mapped and in no span          start_     a Stack or InUse span begins here
-//   stack_     in a Stack span                zero_      must be zeroed before somebody expects zero
-//   used_      in an InUse span               released_  idle, and its memory was given back to the system
-//   touched_   issued since it was last zero  meta_      of a span's first page: generation, order, pages (8 bytes)
+//   idle_         mapped and in no span          zero_      must be zeroed before somebody expects zero
+//   spans_.start  a Stack or InUse span begins   released_  idle, and its memory was given back to the system
+//   spans_.stack  in a Stack span                touched_   issued since it was last zero
+//   spans_.used   in an InUse span
+//   spans_.meta   of a span's first page: generation, order, pages (8 bytes)
 //
 // A Free span is a run of idle pages: nothing is merged or split, no descriptor is taken or recycled. Stacks' spans are
 // powers of two and lie at multiples of their size (up to a word: 64 pages), so the pages of many that leave together
@@ -14,12 +15,9 @@
 // Allocation is first fit. hints_[c] is a promise: no idle run of 2^c pages, aligned to its size, begins in a lower
 // word. Searches raise it to where they ended, who frees lowers it to where that was.
 //
-// Lock: mutex_, innermost, for everything but locate(). Publication (A8): a span's meta_ and start_ are written before
-// its state bits, with a release store; locate() reads the state bits with acquire, so who sees the state sees the
-// rest. It then looks for the last start at or before its page. Nobody writes the bits between a live span's start and
-// its end, nor a summary bit of a word with a start in it: who asks about a span that can't go away (A1: a marker's
-// pointer) finds it, whatever happens to its neighbours. Who asks about one that goes away gets any answer, in bounded
-// time.
+// Lock: mutex_, innermost, for everything but locate(). How spans are published to that (A8), and what it finds, is
+// spans_ (span_bits.h): who asks about a span that can't go away (A1: a marker's pointer) finds it, whatever happens to
+// its neighbours. Who asks about one that goes away gets any answer, in bounded time.
 //
 // Invariants: A6 (a page is idle or in one span), A7, A8, A9, E1, E4 (bytes are counted in the bits that leave), E5.
 #pragma once
@@ -31,6 +29,7 @@
 
 #include "target/arena.h"
 #include "target/drain/bits.h"
+#include "target/drain/span_bits.h"
 #include "target/mutex.h"
 #include "target/page_heap.h"
 
@@ -81,8 +80,8 @@ class BitmapHeap {
     __builtin_prefetch(&hints_, 1);
     for (const size_t line : {word, word + kWordsALine}) {
       idle_.fetch(line);
-      start_.fetch(line);
-      stack_.fetch(line);
+      spans_.start.fetch(line);
+      spans_.stack.fetch(line);
     }
   }
   // Gives all idle memory back to the system; the bytes newly released.
@@ -100,7 +99,7 @@ class BitmapHeap {
   Arena& arena() const { return arena_; }
   // Only the planted defect free-before-metadata.
   // not reached by programs: that defect alone
-  void clear_metadata(uint32_t first) { meta_[first].store(0, std::memory_order_relaxed); }
+  void clear_metadata(uint32_t first) { spans_.describe(first, SpanMeta::unpacked(0)); }
 
  private:
   static constexpr size_t kHints = 7;  // runs of 1, 2, 4 … 64 pages
@@ -109,13 +108,6 @@ class BitmapHeap {
     uint32_t first = 0;
     uint32_t end = 0;
   };
-  struct Meta {
-    uint32_t generation = 0;
-    uint8_t order = kNoOrder;
-    uint32_t pages = 0;
-  };
-  static uint64_t pack(Meta meta);
-  Meta meta_of(uint32_t first) const;
 
   uint32_t find(uint32_t pages, bool aligned) SD_REQUIRES(mutex_);
   uint32_t find_aligned(uint32_t pages, size_t hint) SD_REQUIRES(mutex_);
@@ -123,7 +115,6 @@ class BitmapHeap {
   uint32_t find_words(uint32_t pages) const SD_REQUIRES(mutex_);
   bool grow(uint32_t pages, bool aligned) SD_REQUIRES(mutex_);
   void issue(uint32_t first, uint32_t pages, SpanUse use) SD_REQUIRES(mutex_);
-  void publish(uint32_t first, uint32_t pages, SpanState state) SD_REQUIRES(mutex_);
   void withdraw(PageMask leaving, bool stack);
   void lower_hints(size_t word) SD_REQUIRES(mutex_);
   Run idle_run(uint32_t page) const SD_REQUIRES(mutex_);
@@ -140,13 +131,10 @@ class BitmapHeap {
   Arena& arena_;
   mutable Mutex mutex_;
   SummedBits idle_;
-  SummedBits start_;
-  Bits stack_;
-  Bits used_;
+  SpanBits<TableAtomics> spans_;
   Bits zero_;
   Bits released_;
   Bits touched_;
-  Table<Word> meta_;
   std::array<size_t, kHints> hints_ SD_GUARDED_BY(mutex_) = {};
   uint32_t generation_ SD_GUARDED_BY(mutex_) = 0;
   uint32_t page_limit_ SD_GUARDED_BY(mutex_) = 0;

@@ -42,7 +42,7 @@ uint32_t BitmapHeap::walk_idle(uint32_t page, WalkVisitor& visitor) const {
   uint64_t zero = 0;
   uint32_t released = 0;
   for_words(run.first, run.end - run.first, [&](size_t word, uint64_t mask) {
-    wrong |= (stack_.load(word) | used_.load(word) | start_.load(word)) & mask;
+    wrong |= (spans_.stack.load(word) | spans_.used.load(word) | spans_.start.load(word)) & mask;
     // What was issued and is not cleared says so (A9). A schedule may show the one store before the other.
     if (!planted(Defect::kNeedsZeroLost) && !threads_are_watched())
       wrong |= touched_.load(word) & ~zero_.load(word) & mask;
@@ -70,10 +70,10 @@ uint32_t BitmapHeap::walk_idle(uint32_t page, WalkVisitor& visitor) const {
 
 // The same for a Stack or InUse span.
 uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFacts& pool) const {
-  const Meta meta = meta_of(page);
-  const bool stack = stack_.test(page);
+  const SpanMeta meta = spans_.meta_of(page);
+  const bool stack = spans_.stack.test(page);
   // not reached by programs: only a damaged pool is so
-  if (!start_.test(page) || meta.pages == 0 || meta.pages > mapped() - page || meta.generation > generation_) {
+  if (!spans_.start.test(page) || meta.pages == 0 || meta.pages > mapped() - page || meta.generation > generation_) {
     return page;
   }
   uint64_t wrong = 0;
@@ -81,9 +81,11 @@ uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFac
   uint32_t starts = 0;
   uint32_t released = 0;
   for_words(page, meta.pages, [&](size_t word, uint64_t mask) {
-    wrong |= ((stack ? ~stack_.load(word) | used_.load(word) : ~used_.load(word)) | idle_.load(word)) & mask;
+    const uint64_t stacks = spans_.stack.load(word);
+    const uint64_t used = spans_.used.load(word);
+    wrong |= ((stack ? ~stacks | used : ~used) | idle_.load(word)) & mask;
     zero |= zero_.load(word) & mask;
-    starts += static_cast<uint32_t>(std::popcount(start_.load(word) & mask));
+    starts += static_cast<uint32_t>(std::popcount(spans_.start.load(word) & mask));
     released += static_cast<uint32_t>(std::popcount(released_.load(word) & mask));
   });
   // not reached by programs: only a damaged pool is so
@@ -113,7 +115,8 @@ uint32_t BitmapHeap::walk_span(uint32_t page, WalkVisitor& visitor, StackSpanFac
 void BitmapHeap::walk_summaries(WalkVisitor& visitor) const {
   for (size_t word = 0; word < mapped_words(); ++word) {
     // not reached by programs: only a damaged pool is so
-    bool wrong = idle_.summed(word) != (idle_.load(word) != 0) || start_.summed(word) != (start_.load(word) != 0);
+    bool wrong =
+        idle_.summed(word) != (idle_.load(word) != 0) || spans_.start.summed(word) != (spans_.start.load(word) != 0);
     for (size_t hint = 0; hint < kHints; ++hint) {
       if (word >= hints_[hint]) continue;
       // not reached by programs: only a damaged pool is so
@@ -132,8 +135,8 @@ void BitmapHeap::walk_unmapped(WalkVisitor& visitor) const {
   const size_t words = end != 0 ? 1 : std::min<size_t>(arena_.pages() / kWordBits, kFirstPages / kWordBits) + 1;
   uint64_t left = 0;
   for (size_t word = first; word < first + words; ++word) {
-    const uint64_t bits = idle_.load(word) | start_.load(word) | stack_.load(word) | used_.load(word) |
-                          zero_.load(word) | released_.load(word) | touched_.load(word);
+    const uint64_t bits = idle_.load(word) | spans_.start.load(word) | spans_.stack.load(word) |
+                          spans_.used.load(word) | zero_.load(word) | released_.load(word) | touched_.load(word);
     left |= word == first ? bits >> (end % kWordBits) : bits;
   }
   // not reached by programs: only a damaged pool is so
@@ -147,7 +150,7 @@ uint64_t BitmapHeap::walk_leftovers() const {
   uint64_t left = generation_;
   for (const size_t hint : hints_) left |= hint;
   for (uint32_t page = 0; page < std::min(arena_.pages(), kFirstPages); ++page) {
-    left |= meta_[page].load(std::memory_order_relaxed);
+    left |= spans_.meta[page].load(std::memory_order_relaxed);
   }
   return left;
 }

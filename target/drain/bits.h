@@ -2,6 +2,7 @@
 //
 // Words are atomic because neighbours in one belong to different owners. Who holds the lock that guards a table's every
 // write uses store(), put() and drop(), which are plain loads and stores; who shares it uses word() and says the order.
+// Over other atomics and other tables where a memory model is explored (target/atomics.h).
 #pragma once
 
 #include <algorithm>
@@ -10,10 +11,16 @@
 #include <cstdint>
 #include <cstring>
 
+#include "target/atomics.h"
 #include "target/drain/units.h"
-#include "target/shared.h"
 
 namespace stackdrain {
+
+// The standard's atomics, in memory that the system provides when it is touched.
+struct TableAtomics : StdAtomics {
+  template <class T>
+  using Table = stackdrain::Table<T>;
+};
 
 using Word = Atomic<uint64_t>;
 inline constexpr size_t kWordBits = 64;
@@ -52,9 +59,12 @@ void for_words(uint32_t first, uint32_t count, const Visit& visit) {
   }
 }
 
-class Bits {
+template <class System>
+class BasicBits {
  public:
-  explicit Bits(size_t bits) : words_(bits / kWordBits + 2) {}
+  using Word = typename System::template Atomic<uint64_t>;
+
+  explicit BasicBits(size_t bits) : words_(bits / kWordBits + 2) {}
 
   Word& word(size_t index) const { return words_[index]; }
   uint64_t load(size_t index) const { return words_[index].load(std::memory_order_relaxed); }
@@ -83,23 +93,25 @@ class Bits {
   }
 
  private:
-  Table<Word> words_;
+  typename System::template Table<Word> words_;
 };
+using Bits = BasicBits<TableAtomics>;
 
 // One writer at a time. A reader without its lock may ask last_before() about bits that nobody changes meanwhile.
-class SummedBits {
+template <class System>
+class BasicSummedBits {
  public:
-  explicit SummedBits(size_t bits) : bits_(bits), summary_(bits / kWordBits + 1) {}
+  explicit BasicSummedBits(size_t bits) : bits_(bits), summary_(bits / kWordBits + 1) {}
 
   uint64_t load(size_t index) const { return bits_.load(index); }
   bool test(size_t bit) const { return bits_.test(bit); }
   void put(size_t index, uint64_t bits) const {
     bits_.put(index, bits);
-    summary_.put(index / kWordBits, Bits::mask(index));
+    summary_.put(index / kWordBits, mask(index));
   }
   void drop(size_t index, uint64_t bits) const {
     bits_.drop(index, bits);
-    if (bits_.load(index) == 0) summary_.drop(index / kWordBits, Bits::mask(index));
+    if (bits_.load(index) == 0) summary_.drop(index / kWordBits, mask(index));
   }
   void fetch(size_t index) const {
     bits_.fetch(index);
@@ -135,11 +147,13 @@ class SummedBits {
     return bits == 0 ? kNoBit : index * kWordBits + highest(bits);
   }
 
+  static uint64_t mask(size_t index) { return BasicBits<System>::mask(index); }
   static uint64_t up_to(size_t bit) { return ~uint64_t{0} >> (kWordBits - 1 - bit % kWordBits); }
   static size_t highest(uint64_t bits) { return kWordBits - 1 - static_cast<size_t>(std::countl_zero(bits)); }
 
-  Bits bits_;
-  Bits summary_;  // bit n: word n is not zero
+  BasicBits<System> bits_;
+  BasicBits<System> summary_;  // bit n: word n is not zero
 };
+using SummedBits = BasicSummedBits<TableAtomics>;
 
 }  // namespace stackdrain

@@ -105,12 +105,15 @@ struct System {
   static void fence(std::memory_order order) { rl::atomic_thread_fence(order_of(order), RL_INFO); }
 };
 
-// How a test is searched: at random, so many schedules; or all of them.
+// How a test is searched: at random, so many schedules; all of them; or all in which a thread that could go on is
+// interrupted so many times at most (what each load sees is tried to the full, and errors want few switches).
 struct Search {
   rl::scheduler_type_e scheduler = rl::random_scheduler_type;
-  rl::iteration_t schedules = 30000;
+  rl::iteration_t schedules = 30000;  // at random alone
+  unsigned switches = 0;
 };
-inline constexpr Search kAll = {rl::fair_full_search_scheduler_type, 2000000};
+inline constexpr Search kAll = {.scheduler = rl::fair_full_search_scheduler_type};
+inline constexpr Search kFewSwitches = {.scheduler = rl::fair_context_bound_scheduler_type, .switches = 3};
 
 // One line a test; counts those of which something else came than must.
 class Explored {
@@ -134,6 +137,7 @@ class Explored {
     rl::test_params params;
     params.search_type = search.scheduler;
     params.iteration_count = search.schedules;
+    params.context_bound = search.switches;
     params.output_stream = &nowhere;
     params.progress_stream = &nowhere;
     const bool held = rl::simulate<Test>(params);
