@@ -38,6 +38,7 @@
 #include "benchmarks/pause_study.h"
 #include "benchmarks/recorder.h"
 #include "benchmarks/workload_study.h"
+#include "fuzz/files.h"
 #include "nlohmann/json.hpp"
 
 ABSL_FLAG(bool, quick, false, "fewer cases and repetitions: about a minute");
@@ -848,16 +849,6 @@ json context_of(Extent extent) {
           {"notes", json::array()}};
 }
 
-int write_results(const json& results, const std::string& path) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream file(temporary);
-  file << results.dump(1) << "\n";
-  file.close();
-  if (file && std::rename(temporary.c_str(), path.c_str()) == 0) return 0;
-  std::fprintf(stderr, "stackdrain_study: %s cannot be written; choose another --out\n", path.c_str());
-  return 2;
-}
-
 void print_table(const json& results) {
   std::printf("%-34s %10s %8s %9s %14s %12s %12s %14s\n", "policy", "stacks", "bytes", "order", "pause (med)",
               "ns/stack", "/ chase", "after (med)");
@@ -982,6 +973,7 @@ int run() {
   const Extent extent = extent_asked();
   const std::vector<std::string> names = absl::GetFlag(FLAGS_policies);
   check_policies(names);
+  check_writable(absl::GetFlag(FLAGS_out));
   const int64_t start = now_ns();
   const double seconds = absl::GetFlag(FLAGS_seconds) > 0 ? absl::GetFlag(FLAGS_seconds) : usual_seconds(extent);
   const std::vector<Variant> variants = all_variants(names);
@@ -1040,7 +1032,8 @@ int run() {
   }
   results["context"]["seconds"] = static_cast<double>(now_ns() - start) / 1e9;
   print_table(results);
-  return write_results(results, absl::GetFlag(FLAGS_out));
+  write_file(absl::GetFlag(FLAGS_out), results.dump(1) + "\n");
+  return 0;
 }
 
 }  // namespace
@@ -1052,6 +1045,9 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, +[](int) { stackdrain::interrupted = true; });
   try {
     return stackdrain::run();
+  } catch (const stackdrain::InputError& error) {
+    std::fprintf(stderr, "stackdrain_study: %s\n", error.what());
+    return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "stackdrain_study: %s\n", error.what());
     return 1;

@@ -10,16 +10,21 @@ namespace stackdrain {
 
 namespace fs = std::filesystem;
 
-void check_bundle_folder(const std::string& folder) {
-  std::error_code error;
-  if (!fs::exists(folder, error)) return;
-  if (!fs::is_directory(folder, error)) throw InputError(folder + ": is a file; name a new folder for --bundle");
-  if (!fs::is_empty(folder, error) || error) {
-    throw InputError(folder + ": is not empty; name a new folder for --bundle");
-  }
+namespace {
+
+InputError unwritable(const std::string& folder, const std::string& why) {
+  return InputError(folder + ": cannot be written: " + why + "; choose another --bundle");
 }
 
-namespace {
+// Whether what is there of its path takes a new folder; leaves everything as it is.
+void check_parent(const std::string& folder) {
+  std::error_code error;
+  fs::path there = fs::absolute(folder, error).parent_path();
+  while (there.has_relative_path() && !fs::exists(there, error)) there = there.parent_path();
+  const std::string made = make_folder_beside((there / "bundle").string());
+  if (made.empty()) throw unwritable(folder, std::generic_category().message(errno));
+  fs::remove(made, error);
+}
 
 std::string index_of(std::string_view facts, const std::vector<BundleFile>& files) {
   std::string index = "{\n" + std::string(facts) + ",\n  \"files\": {";
@@ -31,6 +36,17 @@ std::string index_of(std::string_view facts, const std::vector<BundleFile>& file
 }
 
 }  // namespace
+
+void check_bundle_folder(const std::string& folder) {
+  std::error_code error;
+  if (fs::exists(folder, error)) {
+    if (!fs::is_directory(folder, error)) throw InputError(folder + ": is a file; name a new folder for --bundle");
+    if (!fs::is_empty(folder, error) || error) {
+      throw InputError(folder + ": is not empty; name a new folder for --bundle");
+    }
+  }
+  check_parent(folder);
+}
 
 void write_bundle(const std::string& folder, std::string_view facts, const std::vector<BundleFile>& files) {
   check_bundle_folder(folder);
@@ -50,7 +66,7 @@ void write_bundle(const std::string& folder, std::string_view facts, const std::
   } catch (const InputError&) {
     const std::string why = error ? error.message() : "a file of it cannot be";
     if (!half.empty()) fs::remove_all(half, error);
-    throw InputError(folder + ": cannot be written: " + why + "; choose another --bundle");
+    throw unwritable(folder, why);
   }
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RACE = "corpus/policy_fuzzer/seed-race.ops"
+SCHEDULE = "corpus/schedule_fuzzer/seed-race.bin"
 TRACE = "corpus/traces/gobuild.csv.zst"
 
 
@@ -118,6 +119,28 @@ class BadInput(unittest.TestCase):
             self.assertEqual([run(*explore, out).returncode for out in (kept, f"{folder}/new.ops")], [0, 0])
             self.assertEqual(kept.read_text(encoding="utf-8"), "nop\n")
             self.assertEqual(os.listdir(folder), ["kept.ops"])
+
+    def test_no_look_at_an_input_whose_story_cannot_be_written(self):
+        """Told before anything is looked at: the input need not even be there, which is what is told next."""
+        asks = [("explain", option) for option in ("--minimize-to", "--html", "--cpp", "--bundle")]
+        asks += [("schedule", option) for option in ("--minimize-to", "--html")]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "file")
+            file.write_text("mine", encoding="utf-8")
+            for verb, option in asks:
+                self.refused([verb, "none.ops", option, file / "x"], f"{file}/x: cannot be written", "Not a directory", f"choose another {option}")
+            self.refused(["explain", "none.ops", "--minimize-to", file, "--bundle", f"{folder}/new/er"], "none.ops: cannot be read")
+            self.refused(["schedule", "none.ops", "--minimize-to", file, "--html", f"{folder}/new"], "none.ops: cannot be read")
+            self.refused(["schedule", "none.ops", "--minimize-to", folder], "is a directory")
+            self.assertEqual((os.listdir(folder), file.read_text(encoding="utf-8")), (["file"], "mine"))
+
+    def test_what_was_found_is_told_although_its_file_became_full(self):
+        for command, option, word in ((["explain", RACE], "--minimize-to", "violates A3"), (["explain", RACE, "--json"], "--html", '"A3"'),
+                                      (["schedule", SCHEDULE], "--html", "VIOLATES A3"), (["schedule", SCHEDULE, "--json"], "--minimize-to", '"A3"')):
+            result = run(*command, "--policy", "immediate", option, "/dev/full")
+            self.assertEqual(result.returncode, 2)
+            self.assertEqual(result.stderr, f"stackdrain: /dev/full: cannot be written: No space left on device; choose another {option}\n")
+            self.assertIn(word, result.stdout)
 
     def test_a_full_standard_output(self):
         explore = ["explore", "--policy", "serial", "--world", "stopped", "--depth", "2"]

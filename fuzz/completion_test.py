@@ -84,6 +84,18 @@ class Checks(unittest.TestCase):
         for form in ("run FILE.ops --plicy P", "ops decode [FILE] --plicy x", "fuzz --help"):
             self.assertEqual(COMMAND.bad_command(form), "", form)
 
+    def test_the_readmes_policies_are_those_of_the_table(self):
+        readme = "text\n\n## Policies\n\n| name | does | from |\n|---|---|---|\n| `a` | at once: the known-bad control | Go |\n| `b-2` | later | ours |\n\n## More\n"
+        rows = [{"name": "a", "origin": "Go", "sound": False}, {"name": "b-2", "origin": "ours", "sound": True}]
+        self.assertEqual(COMMAND.policies_otherwise(readme, rows), [])
+        for change, word in ((("| `b-2` | later | ours |\n", ""), "has a; `list policies` has a b-2"), (("`b-2`", "`b`"), "has a b;"),
+                             (("ours", "theirs"), "b-2 is from “theirs” and sound; `list policies` says “ours” and sound"),
+                             (("later", "never: the known-bad control"), "b-2 is from “ours” and known-bad control"),
+                             (("## Policies", "## Pools"), "has no row")):
+            problems = COMMAND.policies_otherwise(readme.replace(*change), rows)
+            self.assertEqual(len(problems), 1, problems)
+            self.assertIn(word, problems[0])
+
     def test_whatever_breaks_a_check_is_a_failure_of_that_one(self):
         checks = COMMAND.Checks(None)
         with contextlib.redirect_stdout(io.StringIO()) as said:

@@ -223,12 +223,14 @@ void write_bundle_of(const Case& it) {
   write_bundle(it.options.bundle, facts, files);
 }
 
+// What was found is printed first: to look for a smallest program takes long, and a file system may have become full.
 void write_all(const Case& it) {
   const ExplainOptions& options = it.options;
-  if (!options.html.empty()) write_file(options.html, page_of(it, it.path));
-  if (!options.cpp.empty()) write_file(options.cpp, reproducer_of(it.recordings.front(), options.cpp));
-  if (!options.bundle.empty()) write_bundle_of(it);
   if (options.json) std::printf("{%s}\n", facts_json(it, " ").c_str());
+  if (!options.minimize_to.empty()) write_file(options.minimize_to, ops_of(it), "--minimize-to");
+  if (!options.html.empty()) write_file(options.html, page_of(it, it.path), "--html");
+  if (!options.cpp.empty()) write_file(options.cpp, reproducer_of(it.recordings.front(), options.cpp), "--cpp");
+  if (!options.bundle.empty()) write_bundle_of(it);
 }
 
 // ---- recording; what ends the process meanwhile is a part of the recording ----
@@ -290,6 +292,13 @@ void record_all(Machine& machine, Case& it) {
   }
 }
 
+void refuse_what_cannot_be_written(const ExplainOptions& options) {
+  if (!options.minimize_to.empty()) check_writable(options.minimize_to, "--minimize-to");
+  if (!options.html.empty()) check_writable(options.html, "--html");
+  if (!options.cpp.empty()) check_writable(options.cpp, "--cpp");
+  if (!options.bundle.empty()) check_bundle_folder(options.bundle);
+}
+
 void refuse_what_needs_a_failure(const Case& it) {
   const ExplainOptions& options = it.options;
   const char* wants = it.minimizes()            ? "--minimize"
@@ -308,7 +317,7 @@ void refuse_what_needs_a_failure(const Case& it) {
 }  // namespace
 
 int explain_verb(Machine& machine, const std::string& path, const ExplainOptions& options) {
-  if (!options.bundle.empty()) check_bundle_folder(options.bundle);
+  refuse_what_cannot_be_written(options);
   Case it;
   it.path = path;
   it.options = options;
@@ -318,16 +327,13 @@ int explain_verb(Machine& machine, const std::string& path, const ExplainOptions
   choose_policy(machine, it);
   refuse_what_needs_a_failure(it);
   if (it.minimizes()) make_smaller(machine, it);
-  if (!options.minimize_to.empty()) write_file(options.minimize_to, ops_of(it));
   const std::string smaller = it.minimizes() ? smaller_text(it) : "";
   if (!options.json || !options.bundle.empty()) {
     it.text = smaller + said_by(machine, [&](std::FILE* out) { speak(out, machine, it); }) + others_text(machine, it);
   }
   if (!options.json) std::fputs(it.text.c_str(), stdout);
-  if (it.records()) {
-    record_all(machine, it);
-    write_all(it);
-  }
+  if (it.records()) record_all(machine, it);
+  write_all(it);
   return it.fails() ? 1 : 0;
 }
 

@@ -35,14 +35,13 @@ void print_program(std::FILE* out, const ScheduleInput& input) {
   std::fprintf(out, "\n");
 }
 
-// Not each point: where somebody begins, ends, or loses the processor.
+}  // namespace
+
 bool worth_telling(std::span<const ScheduleStep> steps, size_t i) {
   const ScheduleStep& step = steps[i];
   if (step.point == Point::kBegin || step.switched || i + 1 == steps.size()) return true;
   return i > 0 && steps[i - 1].actor != step.actor;
 }
-
-}  // namespace
 
 void print_faults(std::FILE* out, const ScheduleVerdict& verdict) {
   for (size_t i = 0; i < kFaults.size(); ++i) {

@@ -12,9 +12,10 @@ struct ScheduleOptions {
   bool minimize = false;
   std::string minimize_to;  // each "": not written
   std::string html;
+  bool json = false;
 };
 
-// Exit code: 0 if it passes, 1 if not. Throws InputError.
+// Exit code: 0 if it passes, 1 if not. Throws InputError; for a file that can't be written, before it runs anything.
 int schedule_verb(const std::string& path, const ScheduleOptions& options);
 
 }  // namespace stackdrain

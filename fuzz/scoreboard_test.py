@@ -134,6 +134,19 @@ exit 77
         self.assertEqual((row["explained"], row["right"], kept), ("B4", True, []))
 
 
+class PlainTest(unittest.TestCase):
+    def test_a_harness_is_told_to_leave_its_mutator_away(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            harness = folder / "policy_fuzzer"
+            harness.write_text(f'#!/bin/sh\necho "[$STACKDRAIN_PLAIN_MUTATION]" >> {folder}/asked\n', encoding="utf-8")
+            harness.chmod(0o755)
+            rows = [scoreboard.trial(scoreboard.Setup(folder, folder / "tool", [], None, 1, plain), scoreboard.Defect("lost", frozenset(), "serial"), 1)
+                    for plain in (False, True)]
+            self.assertEqual((folder / "asked").read_text(encoding="utf-8").split(), ["[]", "[1]"])
+        self.assertEqual([row["engine"] for row in rows], ["libfuzzer", "libfuzzer, plain"])
+
+
 class ScoreboardTest(unittest.TestCase):
     def test_summary(self):
         rows = [row("a", 1.0), row("a", 3.0), row("a", 10.0, reported=False)]

@@ -277,6 +277,9 @@ int ops_verb(const Arguments& arguments) {
   }
   if (arguments[0] == "encode") {
     write_file(absl::GetFlag(FLAGS_out), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  } else if (absl::GetFlag(FLAGS_json)) {
+    std::printf("{\"input\": %s, \"operations\": %zu, \"bytes\": %zu}\n", json_string(path).c_str(),
+                bytes.size() / kBytesPerOperation, bytes.size());
   } else {
     std::printf("%s: %zu operations, %zu bytes\n", path.c_str(), bytes.size() / kBytesPerOperation, bytes.size());
   }
@@ -413,7 +416,8 @@ int schedule_verb_with_flags(const Arguments& files) {
                                   .defect = absl::GetFlag(FLAGS_defect),
                                   .minimize = absl::GetFlag(FLAGS_minimize),
                                   .minimize_to = absl::GetFlag(FLAGS_minimize_to),
-                                  .html = absl::GetFlag(FLAGS_html)});
+                                  .html = absl::GetFlag(FLAGS_html),
+                                  .json = absl::GetFlag(FLAGS_json)});
 }
 
 struct VerbRow {

@@ -6,6 +6,7 @@ summary. Reads only results.json. Exit codes: 0 fine, 2 bad usage or a bad resul
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -39,6 +40,9 @@ def main(arguments=None):
     except OSError as error:
         print(f"generate.py: {options.out} cannot be written: {error.strerror}; choose another --out", file=sys.stderr)
         return 2
+    if options.json:
+        print(json.dumps(summary_object(results)))
+        return 0
     print(summary(results))
     print(f"\nThe report: {options.out / 'index.html'} (graphs beside it as SVG, PNG and CSV; figures: {options.results})")
     return 0
@@ -50,6 +54,7 @@ def parse(arguments):
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if need be")
     parser.add_argument("--title", default="stackdrain: report", metavar="TEXT", help="of the page (%(default)s)")
     parser.add_argument("--compare-with", type=Path, metavar="OLD.json", help="an earlier results.json, to say what changed")
+    parser.add_argument("--json", action="store_true", help="the summary as one object")
     return parser.parse_args(arguments)
 
 
@@ -69,6 +74,13 @@ def write(results, directory, title):
 
 # ---- the summary on the terminal ----
 
+def summary_object(results):
+    """The same for programs (reports/command.schema.json, "report")."""
+    rows = [{"stacks": stacks, "stack_bytes": size, "mutators": mutators, "markers": markers} | _figures(row)
+            for (stacks, size, mutators, markers), group in find.pause_groups(results, oversubscribed=False) for row in group]
+    return {"rows": rows, "targets": reach.counts(results), "unchecked": find.unchecked(results), "found": find.unexpected_findings(results)}
+
+
 def summary(results):
     groups = find.pause_groups(results, oversubscribed=False)
     lines = [f"{'policy':<30} {'pause':>9} | {'stall after restart':>19} | {'drain CPU':>9} | {'held bytes':>10}"]
@@ -85,12 +97,20 @@ def summary(results):
     return "\n".join(lines)
 
 
-def _summary_row(row):
+def _figures(row):
+    """What the summary has of a row: medians, None where nothing was measured."""
     def middle(values):
-        return human.time(stats.median(values)) if values else "–"
-    pause = middle(find.split_values(row, "drain_ns"))
-    return (f"  {find.label(row):<28} {pause:>9} | {middle(row['stall_ns']):>19} | {middle(row['drain_cpu_ns']):>9} | "
-            f"{human.size(find.held_most(row)):>10}")
+        return stats.median(values) if values else None
+    return {"policy": find.label(row), "pause_ns": middle(find.split_values(row, "drain_ns")), "stall_ns": middle(row["stall_ns"]),
+            "drain_cpu_ns": middle(row["drain_cpu_ns"]), "held_bytes": find.held_most(row)}
+
+
+def _summary_row(row):
+    figures = _figures(row)
+    def shown(name):
+        return "–" if figures[name] is None else human.time(figures[name])
+    return (f"  {figures['policy']:<28} {shown('pause_ns'):>9} | {shown('stall_ns'):>19} | {shown('drain_cpu_ns'):>9} | "
+            f"{human.size(figures['held_bytes']):>10}")
 
 
 if __name__ == "__main__":

@@ -404,6 +404,13 @@ class ReportTest(unittest.TestCase):
         self.assertRegex(self.run_of_all.printed, r"after-restart, whole +240 ns \| +80\.0 µs \| +44\.2 µs \| +8 MiB")
         self.assertIn("index.html", self.run_of_all.printed)
 
+    def test_summary_as_json(self):
+        said = json.loads(quick_run(fixture(), "--json").printed)
+        row = next(row for row in said["rows"] if row["policy"] == "after-restart, whole")
+        self.assertEqual([round(row[name]) for name in ("pause_ns", "stall_ns", "held_bytes")], [240, 80000, 8 << 20])
+        self.assertEqual(said["targets"]["met"] + len(said["targets"]["missed"]), said["targets"]["judged"])
+        self.assertEqual(said["found"], [])
+
     def test_what_could_not_be_checked_is_named(self):
         run = quick_run(fixture())
         self.assertIn("Not checked of theirs, because it shows no spans or slots: A4, B1.", run.page)
@@ -924,6 +931,7 @@ class CompareTest(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertRegex(out, r"worse +after_ns +b .*[23]\.\d+×")
         self.assertEqual(self.run_main(new, old)[0], 0, "faster is fine")
+        self.assertEqual(self.run_main(old, new, flags=["--threshold", "400"])[0], 0, "three times as long is within it")
         status, out, _ = self.run_main(old, new, flags=["--json"])
         self.assertEqual((status, sum(one["change"] == "worse" for one in json.loads(out))), (1, 1))
 

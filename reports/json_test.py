@@ -4,15 +4,18 @@ Runs the verbs themselves. Strict: a member that the schema does not describe is
 something that nobody can look up. Wants python3-jsonschema, and builds what the verbs need.
 """
 
+import contextlib
 import copy
 import importlib.machinery
 import importlib.util
+import io
 import json
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import jsonschema
 
@@ -21,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = json.loads((ROOT / "reports/results.schema.json").read_text(encoding="utf-8"))
 COMMAND = json.loads((ROOT / "reports/command.schema.json").read_text(encoding="utf-8"))
 RACE = "corpus/policy_fuzzer/seed-race.ops"
+SCHEDULE = "corpus/schedule_fuzzer/seed-race.bin"
 
 
 def strict(schema):
@@ -72,6 +76,14 @@ PRINTS = [
     (["fuzz", "trace_fuzzer", "--for", "1s", "--json"], "fuzz"),
     (["defects", "--only", "immediate-free", "--trials", "1", "--for", "20s", "--json"], "defects"),
     (["compare", "reports/published/results.json", "reports/published/results.json", "--json"], "compare"),
+    (["schedule", SCHEDULE, "--policy", "immediate", "--minimize", "--json"], "schedule"),
+    (["schedule", "corpus/schedule_fuzzer/fault-adopted.bin", "--policy", "serial", "--json"], "schedule"),
+    (["schedule", "corpus/schedule_fuzzer/a-mutator-waits-for-a-drain.bin", "--policy", "after-restart", "--json"], "schedule"),
+    (["ops", "check", RACE, "--json"], "ops_check"),
+    (["stress", "--policy", "serial", "--cycles", "5", "--json"], "stress"),
+    (["test", "--only", "corpus: a program", "--json"], "test"),
+    (["bench", "drain_benchmark", "--json", "--", "--benchmark_filter=serial/stacks:16/bytes:2048/random"], "bench"),
+    (["bench", "--fuzzing", "--json"], "bench_fuzzing"),
     (["list", "policies", "--json"], "policies"),
     (["list", "operations", "--json"], "operations"),
     (["list", "defects", "--json"], "defects_list"),
@@ -85,7 +97,10 @@ PRINTS = [
 ELSEWHERE = {
     "bundle": "test_a_bundle",
     "instructions": "test_committed_files",
+    "report": "test_a_report",
     "pairs": "test_results: the published results have the same rows",
+    "bench_pairs": "test_pairs",
+    "bench_instructions": "test_counted_instructions",
     "coverage": "the check of the corpus' coverage (`./stackdrain test --only corpus`)",
     "mutants": "test_a_mutant, which takes a build under ASan",
 }
@@ -110,7 +125,8 @@ class Schemas(unittest.TestCase):
         stackdrain = the_command()
         verbs = next(action.choices for action in stackdrain.parser()._actions if action.choices)
         with_json = {name for name, verb in verbs.items() if any("--json" in action.option_strings for action in verb._actions)}
-        self.assertEqual(with_json - {arguments[0] for arguments, _ in PRINTS}, {"coverage", "mutants"})
+        self.assertEqual(with_json - {arguments[0] for arguments, _ in PRINTS}, {"coverage", "mutants", "report"})
+        self.assertEqual(set(verbs) - with_json, {"completion"})
 
     def test_what_is_wrong_is_seen(self):
         good = values_of(run("run", RACE, "--policy", "serial", "--json"))[0]
@@ -133,6 +149,53 @@ class Printed(unittest.TestCase):
     def test_a_mutant(self):
         value = json.loads(run("mutants", "--sample", "1", "--for", "1s", "--json"))
         self.assertEqual(problem(value, COMMAND["$defs"]["mutants"]), "")
+
+
+    def test_what_ends_the_process(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ends = Path(folder, "ends.ops")
+            ends.write_text("world seed orders=3 locks=one stopped procs=1 arena=1M hold=each\nspawn g0 4K\ngc-begin 2\n", encoding="utf-8")
+            value = json.loads(run("schedule", ends, "--policy", "serial", "--defect", "Q3", "--json"))
+        self.assertEqual(problem(value, COMMAND["$defs"]["schedule"]), "")
+        self.assertEqual((value["violated"], value["invariant"], value["stopped_by"]), (True, None, "the pool's own assertion"))
+
+    def test_a_report(self):
+        published = ROOT / "reports/published/results.json"
+        with tempfile.TemporaryDirectory() as folder:
+            value = json.loads(run("report", "--again", published, "--out", folder, "--title", "Ours & theirs", "--compare-with", published, "--json"))
+            self.assertEqual(problem(value, COMMAND["$defs"]["report"]), "")
+            page = Path(value["page"]).read_text(encoding="utf-8")
+            self.assertIn("<title>Ours &amp; theirs</title>", page)
+            self.assertIn('id="compared"', page)
+            self.assertTrue(value["rows"])
+            self.assertIn("<svg", Path(value["page"]).read_text(encoding="utf-8"))
+            self.assertEqual(Path(value["results"]).read_bytes(), published.read_bytes())
+
+    def said(self, arguments, **measured):
+        """What a verb prints when what it measures is put in by hand: that takes minutes."""
+        stackdrain = the_command()
+        options = stackdrain.parser().parse_args(arguments)
+        options.rest = []
+        with mock.patch.multiple(stackdrain, install=mock.DEFAULT, build=mock.DEFAULT, policy_rows=mock.DEFAULT,
+                                 **{name: mock.Mock(return_value=value) for name, value in measured.items()}):
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                options.function(options)
+        return [json.loads(line) for line in said.getvalue().splitlines()]
+
+    def test_pairs(self):
+        rows = json.loads((ROOT / "reports/published/results.json").read_text(encoding="utf-8"))["pairs"]
+        values = self.said(["bench", "--pairs", "--json"], pair_rows=rows)
+        self.assertTrue(values == rows)  # a difference of thousands of rows is not worth its minutes
+        self.assertEqual({problem(value, COMMAND["$defs"]["bench_pairs"]) for value in values}, {""})
+
+    def test_counted_instructions(self):
+        counts = json.loads((ROOT / "benchmarks/instructions.json").read_text(encoding="utf-8"))
+        recorded = copy.deepcopy(counts)
+        counts["serial"]["4096"]["retire"] *= 2
+        for counted, off in ((recorded, 0), (counts, 1)):
+            value, = self.said(["bench", "--instructions", "--json"], all_instructions=counted)
+            self.assertEqual(problem(value, COMMAND["$defs"]["bench_instructions"]), "")
+            self.assertEqual((value["instructions"], len(value["off"])), (counted, off))
 
 
 class Files(unittest.TestCase):

@@ -67,15 +67,20 @@ def judge_all(results):
     return [judge(results, row) for row in ROWS]
 
 
+def counts(results):
+    """How many targets were judged, how many of them are met, and which are not."""
+    judged = [one for one in judge_all(results) if one.worst]
+    missed = [one.row.what for one in judged if not one.verdict.startswith("met")]
+    return {"judged": len(judged), "met": len(judged) - len(missed), "missed": missed}
+
+
 def summary(results):
     """One line for the terminal and the page's head."""
-    judged = [one for one in judge_all(results) if one.worst]
-    if not judged:
+    count = counts(results)
+    if not count["judged"]:
         return "Nothing of what was to be reached was measured."
-    met = [one for one in judged if one.verdict.startswith("met")]
-    missed = [one.row.what for one in judged if not one.verdict.startswith("met")]
-    text = f"{len(met)} of {len(judged)} targets met in this run"
-    return text + (f"; missed: {'; '.join(missed)}." if missed else ".")
+    text = f"{count['met']} of {count['judged']} targets met in this run"
+    return text + (f"; missed: {'; '.join(count['missed'])}." if count["missed"] else ".")
 
 
 def table(results):

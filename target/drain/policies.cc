@@ -24,7 +24,7 @@ constexpr PolicyRow kPolicies[] = {
      .make = make_serial},
     {.name = "after-restart",
      .summary = "the same queue, handed off in O(1), drained while the mutators run",
-     .origin = "the seed's own suggestion",
+     .origin = "the commit's own suggestion",
      .claims = {.concurrent_mark = true, .defers_shrunk = true, .hold_bound = HoldBound::kAsTold, .pools_as_go = true},
      .make = make_after_restart},
     {.name = "span-in-pause",
