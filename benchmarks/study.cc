@@ -9,6 +9,7 @@
 // that a noisy moment hits them alike; the pair of drain and chase is always within one repetition. Progress goes to
 // standard error with an estimate. Ctrl-C ends the run after the repetition under way; what was measured is written,
 // whole, by a rename.
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include <unistd.h>
@@ -16,9 +17,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <exception>
 #include <fstream>
@@ -26,6 +29,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -38,7 +42,6 @@
 #include "benchmarks/pause_study.h"
 #include "benchmarks/recorder.h"
 #include "benchmarks/workload_study.h"
-#include "fuzz/files.h"
 #include "nlohmann/json.hpp"
 
 ABSL_FLAG(bool, quick, false, "fewer cases and repetitions: about a minute");
@@ -849,6 +852,39 @@ json context_of(Extent extent) {
           {"notes", json::array()}};
 }
 
+struct CannotWrite : std::runtime_error {
+  CannotWrite(const std::string& path, int error)
+      : runtime_error(path + ": cannot be written: " + std::strerror(error) + "; choose another --out") {}
+};
+
+// Where the results go: a temporary of a name that nothing has, beside it, and it at once when all of them are there.
+class ResultsFile {
+ public:
+  // Throws where it can't be written, before anything is measured.
+  explicit ResultsFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".XXXXXX") {
+    const int file = mkstemp(temporary_.data());
+    if (file < 0) throw CannotWrite(path_, errno);
+    const mode_t mask = umask(0);
+    umask(mask);
+    fchmod(file, 0666 & ~mask);
+    close(file);
+  }
+  ResultsFile(const ResultsFile&) = delete;
+  ResultsFile& operator=(const ResultsFile&) = delete;
+  ~ResultsFile() { unlink(temporary_.c_str()); }
+
+  void write(const json& results) {
+    std::ofstream file(temporary_);
+    file << results.dump(1) << "\n";
+    file.close();
+    if (!file || std::rename(temporary_.c_str(), path_.c_str()) != 0) throw CannotWrite(path_, errno);
+  }
+
+ private:
+  const std::string path_;
+  std::string temporary_;
+};
+
 void print_table(const json& results) {
   std::printf("%-34s %10s %8s %9s %14s %12s %12s %14s\n", "policy", "stacks", "bytes", "order", "pause (med)",
               "ns/stack", "/ chase", "after (med)");
@@ -973,7 +1009,7 @@ int run() {
   const Extent extent = extent_asked();
   const std::vector<std::string> names = absl::GetFlag(FLAGS_policies);
   check_policies(names);
-  check_writable(absl::GetFlag(FLAGS_out));
+  ResultsFile out(absl::GetFlag(FLAGS_out));
   const int64_t start = now_ns();
   const double seconds = absl::GetFlag(FLAGS_seconds) > 0 ? absl::GetFlag(FLAGS_seconds) : usual_seconds(extent);
   const std::vector<Variant> variants = all_variants(names);
@@ -1032,7 +1068,7 @@ int run() {
   }
   results["context"]["seconds"] = static_cast<double>(now_ns() - start) / 1e9;
   print_table(results);
-  write_file(absl::GetFlag(FLAGS_out), results.dump(1) + "\n");
+  out.write(results);
   return 0;
 }
 
@@ -1045,7 +1081,7 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, +[](int) { stackdrain::interrupted = true; });
   try {
     return stackdrain::run();
-  } catch (const stackdrain::InputError& error) {
+  } catch (const stackdrain::CannotWrite& error) {
     std::fprintf(stderr, "stackdrain_study: %s\n", error.what());
     return 2;
   } catch (const std::exception& error) {

@@ -1,5 +1,4 @@
-// Whole files: read at once, and written at once or not at all. Knows nothing of fuzzing: the study of benchmarks/ is
-// linked with it, too.
+// Whole files: read at once, and written at once or not at all.
 #pragma once
 
 #include <stdexcept>
