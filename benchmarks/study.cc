@@ -862,6 +862,10 @@ class ResultsFile {
  public:
   // Throws where it can't be written, before anything is measured.
   explicit ResultsFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".XXXXXX") {
+    struct stat there{};
+    if (stat(path_.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {  // a rename would replace it, or fail at the end
+      throw CannotWrite(path_, S_ISDIR(there.st_mode) ? EISDIR : EINVAL);
+    }
     const int file = mkstemp(temporary_.data());
     if (file < 0) throw CannotWrite(path_, errno);
     const mode_t mask = umask(0);

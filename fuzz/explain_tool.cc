@@ -293,6 +293,10 @@ void record_all(Machine& machine, Case& it) {
 }
 
 void refuse_what_cannot_be_written(const ExplainOptions& options) {
+  const auto is_output = [](const std::string& path) { return path == "-"; };
+  if (options.json && (is_output(options.minimize_to) || is_output(options.html) || is_output(options.cpp))) {
+    throw InputError("--json is what standard output gets; name a file for --minimize-to, --html and --cpp");
+  }
   if (!options.minimize_to.empty()) check_writable(options.minimize_to, "--minimize-to");
   if (!options.html.empty()) check_writable(options.html, "--html");
   if (!options.cpp.empty()) check_writable(options.cpp, "--cpp");

@@ -347,12 +347,12 @@ class Runs(unittest.TestCase):
     def test_replay_at_recorded_speed(self):
         with tempfile.TemporaryDirectory() as folder:
             short = Path(folder, "short.csv")
-            short.write_text("dns,k,p,g,addr,a,b,c\n0,P,0,0,c000040000,32768,2048,\n1,A,0,0,c000040000,2048,,\n300000000,F,0,0,c000040000,2048,,\n",
+            short.write_text("dns,k,p,g,addr,a,b,c\n0,P,0,0,c000040000,32768,2048,\n1,A,0,0,c000040000,2048,,\n3000000000,F,0,0,c000040000,2048,,\n",
                              encoding="utf-8")
-            replay = ["replay", short, "corpus/traces/gobuild.csv.zst", "--policy", "serial", "--recorded", "0.5"]
+            replay = ["replay", short, "corpus/traces/gobuild.csv.zst", "--policy", "serial", "--recorded", "4"]
             begun = time.monotonic()
             rows = [json.loads(line) for line in run(*replay, "--json").stdout.splitlines()]
-            self.assertGreaterEqual(time.monotonic() - begun, 0.3)
+            self.assertGreaterEqual(time.monotonic() - begun, 3)
             self.assertEqual([(row["trace"], row["speed"]) for row in rows], [("short", "recorded")])
             self.assertIn("call_ns", rows[0])
             self.assertIn("gobuild: left out, it took 46.6 s to record", run(*replay).stdout)
@@ -418,7 +418,7 @@ class Runs(unittest.TestCase):
             seeds = list(Path(folder, "out/policy_fuzzer-immediate/seeds").iterdir())
         self.assertEqual((ran.returncode, [seed.name for seed in seeds]), (1, ["mine"]))
         self.assertGreaterEqual(row["seconds"], 6)
-        self.assertGreater(sum(row["signatures"].values()), 1)
+        self.assertGreaterEqual(sum(row["signatures"].values()), 1)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,9 @@ void Scheduler::reset_world(const PolicyRow& policy) {
   for (size_t i = 0; i < kActors; ++i) {
     Actor& actor = fibers_[i];
     actor.count = actor.next = 0;
+    // A run that was stopped left them in the middle of something.
+    actor.owns = actor.job = actor.wakes = actor.heap = -1;
+    actor.at_claim = actor.drains = actor.drain_step_over = actor.flushes = actor.adopts = false;
     actor.held_locks = 0;
     actor.gave_up_at = actor.gave_up_serial = 0;
     actor.store_count = 0;
@@ -649,7 +652,11 @@ void Scheduler::about_to_claim(Actor& actor) {
   if (actor.job >= 0) {
     const uint32_t g = static_cast<uint32_t>(actor.job);
     wait_for_goroutine(g);
-    if (users_[g].runs != actor.runs) races_.acquire(current_, races_.clock_of(&users_[g]));
+    if (users_[g].runs != actor.runs) {  // tries that others' doing let fail are not its own
+      races_.acquire(current_, races_.clock_of(&users_[g]));
+      actor.runs = users_[g].runs;
+      actor.claims = 0;
+    }
   }
   actor.at_claim = false;
   const int g = actor.job >= 0 ? actor.job : actor.owns;

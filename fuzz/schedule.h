@@ -133,6 +133,8 @@ struct ScheduleStep {
   Point point = Point::kBegin;
   uint16_t operation = 0;  // == the program's length: what the end of every program does
   bool switched = false;   // somebody else ran next
+
+  bool operator==(const ScheduleStep&) const = default;
 };
 
 // Where a fuzzing engine wants to be told what was interrupted: one counter for each operation x point x operation that

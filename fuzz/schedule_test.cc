@@ -34,6 +34,37 @@ TEST(Schedule, SeedRaceIsReportedUnderImmediateAlone) {
   }
 }
 
+// Who is in its root job is woken, runs and waits again, each time just before the marker claims it.
+TEST(Schedule, TriesThatOthersLetFailAreNoFault) {
+  std::string text =
+      "world seed orders=3 locks=one concurrent procs=1 arena=1M hold=whole\n"
+      "spawn g0 16K\n"
+      "block g0 recv\n"
+      "gc-begin 1\n"
+      "shrink m0 g0\n";
+  for (int i = 0; i < 14; ++i) text += "wake g0\nblock g0 recv\n";
+  const std::vector<uint8_t> switches = {0xf8, 0x08, 0xe8, 0x00, 0x70, 0x00, 0xc8, 0x00, 0x70, 0x00, 0xc8, 0x00,
+                                         0x70, 0x00, 0xc8, 0x00, 0x70, 0x00, 0xc8, 0x00, 0x70, 0x00, 0xf8, 0xf8,
+                                         0x48, 0x00, 0x70, 0x00, 0xc8, 0x00, 0x70, 0x00, 0xc8, 0x00, 0x70, 0x00};
+  const ScheduleVerdict verdict = run(input_of(text, switches), "serial");
+  EXPECT_FALSE(verdict.violated) << verdict.violation.message.data();
+}
+
+TEST(Schedule, ARunIsTheSameAfterOneThatWasStopped) {
+  const std::vector<uint8_t> input = input_of(
+      "world seed orders=3 locks=one concurrent procs=1 arena=1M hold=whole\n"
+      "spawn g1 16K\n"
+      "gc-begin 2\n"
+      "inside claim 1\n"
+      "shrink m0 g1\n"
+      "call g1 128\n");
+  run(input, "serial");
+  const std::vector<ScheduleStep> alone = steps();
+  ASSERT_TRUE(run(input_of(kSeedRace), "immediate").violated);
+  run(input, "serial");
+  EXPECT_EQ(steps(), alone);
+}
+
 // Whatever the mutator makes of nothing is an input, and no sound policy is reported.
 TEST(Schedule, SoundPoliciesPassWhateverRuns) {
   std::vector<uint8_t> bytes(256);

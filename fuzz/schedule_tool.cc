@@ -134,7 +134,7 @@ void print_json(const PolicyRow& policy, const char* stopped_by) {
     json.add("longest_wait", verdict.longest_wait);
     json.add("wait_bound", verdict.wait_bound == Checker::kUnbounded ? "null" : std::to_string(verdict.wait_bound));
   }
-  if (asked().minimizes()) json.add("minimized_from", asked().minimized_from);
+  if (asked().minimized_from != 0) json.add("minimized_from", asked().minimized_from);
   json.add("program", input_json());
   json.add("ran", steps_json());
   std::printf("%s\n", json.text().c_str());
@@ -162,6 +162,11 @@ void print_text(const PolicyRow& policy) {
     print_json(*policy, what);
   } else {
     print_schedule_stop(stdout, scheduler(), what);
+  }
+  const ScheduleOptions& options = asked().options;
+  if (!options.minimize_to.empty() || !options.html.empty()) {
+    std::fputs("stackdrain: the run was stopped in the middle: nothing is written to --minimize-to or --html\n",
+               stderr);
   }
   std::_Exit(end_output(1));
 }
@@ -214,6 +219,9 @@ void write_all(const PolicyRow& policy, const std::vector<uint8_t>& input) {
 
 int schedule_verb(const std::string& path, const ScheduleOptions& options) {
   asked() = {path, options};
+  if (options.json && (options.minimize_to == "-" || options.html == "-")) {
+    throw InputError("--json is what standard output gets; name a file for --minimize-to and --html");
+  }
   if (!options.minimize_to.empty()) check_writable(options.minimize_to, "--minimize-to");
   if (!options.html.empty()) check_writable(options.html, "--html");
   on_check_failure = +[] { stopped_by_assertion(); };

@@ -19,7 +19,8 @@
 //
 // A goroutine may be woken, and run, until its root job claims it; from then on, until the job is over, nobody runs it:
 // the job halves its stack and reads its frames (Go: the scan bit in its status, for which casgstatus waits). A running
-// one is claimed at a safepoint. Whoever calls the collector sees to both.
+// one is claimed at a safepoint; one that is dead, or that can't be claimed, is left alone from the job's begin to its
+// end. Whoever calls the collector sees to that.
 //
 // The bad-pointer check (RESOLVE): Stack is ignored, InUse is marked, Free, Dead or unmapped is a bad pointer: counted
 // and kept, never fatal here. The collector stops and starts no threads; who calls it has (see benchmarks/world). In a

@@ -167,14 +167,12 @@ bool Goroutine::grow(AnyPool& pool, Proc proc, size_t new_bytes, bool marking) {
 }
 
 ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
-  // not reached by programs: who claimed the scan shrinks, once a cycle
-  if (shrunk_cycle_ == cycle && !planted(Defect::kDoubleHalving)) return ShrinkResult::kAlready;
   if (planted(Defect::kShrinkSkippedWhileHeld) && pool.stats().held_stacks != 0) return ShrinkResult::kRefused;
   const bool judged = planted(Defect::kJudgedBeforeClaim) && uses_little(pool.params());
   // Claimed before anything of it is looked at: until then somebody may wake it, and it may run.
   GoStatus was;
   if (!claim_for_copy(was)) return ShrinkResult::kRefused;
-  const ShrinkResult result = shrink_claimed(pool, judged);
+  const ShrinkResult result = shrink_claimed(pool, cycle, judged);
   if (result == ShrinkResult::kShrunk) shrunk_cycle_ = cycle;
   const bool tried = result == ShrinkResult::kShrunk || result == ShrinkResult::kNoMemory;
   if (!tried || !planted(Defect::kStatusNotRestored)) set_status(was);
@@ -182,7 +180,10 @@ ShrinkResult Goroutine::shrink(AnyPool& pool, uint32_t cycle) {
 }
 
 // `judged`: what a planted defect goes by.
-ShrinkResult Goroutine::shrink_claimed(AnyPool& pool, bool judged) {
+ShrinkResult Goroutine::shrink_claimed(AnyPool& pool, uint32_t cycle, bool judged) {
+  // not reached by programs: who claimed the scan shrinks, once a cycle
+  if (shrunk_cycle_ == cycle && !planted(Defect::kDoubleHalving)) return ShrinkResult::kAlready;
+  shared_read(stack_);
   if (stack_.bytes() <= kMinStackBytes) return ShrinkResult::kMinimum;
   const bool little = planted(Defect::kJudgedBeforeClaim) ? judged : uses_little(pool.params());
   if (!little) return ShrinkResult::kInUse;
@@ -282,7 +283,6 @@ void Goroutine::clear_wait() {
 
 bool Goroutine::wake() {
   const bool waiting = claim_.observe();
-  // not reached by programs: the machine wakes only who waits
   if (waiting) wake_observed();
   claim_.leave();
   return waiting;

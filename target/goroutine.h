@@ -167,7 +167,7 @@ class Goroutine {
   bool fits(size_t frame_bytes, size_t guard) const { return sp_ - stack_.lo >= frame_bytes + guard; }
   static void give_back(AnyPool& pool, Proc proc, Stack stack, RetireWhy why, bool marking);
   void copy(AnyPool& pool, Proc proc, Stack fresh, RetireWhy why, bool retire);
-  ShrinkResult shrink_claimed(AnyPool& pool, bool judged);
+  ShrinkResult shrink_claimed(AnyPool& pool, uint32_t cycle, bool judged);
   bool uses_little(const PoolParams& params) const;
   bool halve(AnyPool& pool);
   void adjust_frames(const Stack& from, uintptr_t delta);
