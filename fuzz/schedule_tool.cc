@@ -99,24 +99,24 @@ std::string steps_json() {
   return json_array(rows);
 }
 
-// What went wrong: `stopped_by` if that ended the process, else nullptr.
-void add_finding(JsonObject& json, const char* stopped_by) {
+// What went wrong: `stopped_by` if that ended the process, else "".
+void add_finding(JsonObject& json, std::string_view stopped_by) {
   const ScheduleVerdict& verdict = scheduler().verdict();
   const Violation* seen = scheduler().seen();
-  const size_t index = stopped_by == nullptr ? verdict.operation : scheduler().current_operation();
-  const size_t actor = stopped_by == nullptr ? verdict.actor : scheduler().current_actor();
+  const size_t index = stopped_by.empty() ? verdict.operation : scheduler().current_operation();
+  const size_t actor = stopped_by.empty() ? verdict.actor : scheduler().current_actor();
   json.add("invariant", seen == nullptr ? "null" : json_string(id_of(seen->invariant)));
   json.add_string("message", seen == nullptr ? "the process was stopped by " + std::string(stopped_by)
                                              : std::string(seen->message.data()));
   json.add_string("who", kActorNames[actor]);
   json.add("index", index);
   json.add_string("operation", operation_text(index));
-  if (stopped_by != nullptr) json.add_string("stopped_by", stopped_by);
+  if (!stopped_by.empty()) json.add_string("stopped_by", std::string(stopped_by));
 }
 
-void print_json(const PolicyRow& policy, const char* stopped_by) {
+void print_json(const PolicyRow& policy, std::string_view stopped_by) {
   const ScheduleVerdict& verdict = scheduler().verdict();
-  const bool violated = verdict.violated || stopped_by != nullptr;
+  const bool violated = verdict.violated || !stopped_by.empty();
   JsonObject json;
   json.add_string("input", asked().path);
   json.add_string("policy", policy.name);
@@ -235,7 +235,7 @@ int schedule_verb(const std::string& path, const ScheduleOptions& options) {
   }
   const bool violated = run(input, policy).violated;
   if (options.json) {
-    print_json(policy, nullptr);
+    print_json(policy, {});
   } else {
     print_text(policy);
   }
