@@ -4,8 +4,6 @@ No linter of these is in Debian, so this holds them to what matters: they parse,
 others, ask for the least permissions, name their actions' versions, and every `./stackdrain` command in them is one.
 """
 
-import importlib.machinery
-import importlib.util
 import re
 import sys
 import unittest
@@ -14,6 +12,9 @@ from pathlib import Path
 import yaml
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import the_command  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What an action takes; an input that it does not know is ignored by it without a word.
@@ -90,14 +91,6 @@ def commands(text):
     return re.findall(r"\./stackdrain ([^\"'\]|\n]+)", text)
 
 
-def the_command():
-    loader = importlib.machinery.SourceFileLoader("stackdrain_command", str(ROOT / "stackdrain"))
-    spec = importlib.util.spec_from_loader("stackdrain_command", loader)
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
-
 class Workflows(unittest.TestCase):
     FILES = sorted(path.relative_to(ROOT) for path in (ROOT / ".github/workflows").glob("*.yml"))
 
@@ -112,7 +105,7 @@ class Workflows(unittest.TestCase):
         self.assertEqual({step["with"]["mode"] for step in steps if "mode" in step.get("with", {})}, MODES)
 
     def test_each_command_is_one(self):
-        stackdrain = the_command()
+        stackdrain = the_command.load()
         lines = [line for path in [*self.FILES, Path(".gitlab-ci.yml")] for line in commands((ROOT / path).read_text(encoding="utf-8"))]
         self.assertGreaterEqual(len(lines), 6)
         for line in lines:

@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import os
 import subprocess
@@ -13,17 +11,13 @@ import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import the_command  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def the_command():
-    loader = importlib.machinery.SourceFileLoader("stackdrain_command", str(ROOT / "stackdrain"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("stackdrain_command", loader))
-    loader.exec_module(module)
-    return module
-
-
-COMMAND = the_command()
+COMMAND = the_command.load()
 VERBS = next(action for action in COMMAND.parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
 
 

@@ -211,10 +211,9 @@ void Machine::at(Yield point) {
 // How `g` is when it is claimed: until then others may have run it.
 void Machine::see_claimed(uint32_t g) {
   ModelGoroutine& owner = expected(g);
-  const PoolParams& params = pool_->params();
   claim_.from = owner.status;
   claim_.old = retired_of(g);
-  claim_.counted = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
+  claim_.counted = owner.counted(pool_->params());
   owner.in_move = true;
 }
 

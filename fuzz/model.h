@@ -34,6 +34,10 @@ struct ModelGoroutine {
   bool parking = false;  // it is blocking, and must not be moved until it is through with that (D10)
 
   bool alive() const { return status != GoStatus::kDead; }
+  // Bytes that the shrink rule counts as used.
+  size_t counted(const PoolParams& params) const {
+    return used + (params.shrink_counts_guard ? params.guard_bytes : 0);
+  }
   // Distance from hi of the youngest frame's high end.
   uint32_t youngest_high() const { return used - frame_bytes[frames - 1]; }
   uint32_t distance_of(FrameWord word) const {

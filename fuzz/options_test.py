@@ -4,8 +4,6 @@ What is quick is run; what builds or measures for minutes is replaced by what no
 """
 
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import json
 import subprocess
@@ -18,19 +16,15 @@ from pathlib import Path
 from unittest import mock
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import the_command  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 RACE = "corpus/policy_fuzzer/seed-race.ops"
 SCHEDULE = "corpus/schedule_fuzzer/seed-race.bin"
 
 
-def the_command():
-    loader = importlib.machinery.SourceFileLoader("stackdrain_command", str(ROOT / "stackdrain"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("stackdrain_command", loader))
-    loader.exec_module(module)
-    return module
-
-
-COMMAND = the_command()
+COMMAND = the_command.load()
 
 
 def run(*arguments):
@@ -296,8 +290,8 @@ class Bench(Replaced):
                            encoding="utf-8")
         program.chmod(0o755)
         kept = self.folder / "kept.json"
-        script = ("import importlib.machinery, sys; from pathlib import Path; sys.dont_write_bytecode = True\n"
-                  f"command = importlib.machinery.SourceFileLoader('command', {str(ROOT / 'stackdrain')!r}).load_module()\n"
+        script = ("import sys; from pathlib import Path; sys.dont_write_bytecode = True\n"
+                  f"sys.path.insert(0, {str(ROOT / 'fuzz')!r}); import the_command; command = the_command.load()\n"
                   f"command.run_benchmark(Path({str(program)!r}), [], Path({str(kept)!r}), True)")
         ran = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
         self.assertEqual((json.loads(ran.stdout), ran.stderr), ({"benchmark": "a_benchmark", "context": {}}, "a table\n"))

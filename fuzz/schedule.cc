@@ -556,7 +556,8 @@ void Scheduler::end_operation(Actor& actor) {
     touched = actor.owns;
     users_[static_cast<size_t>(actor.owns)].owner = kNobody;
     users_[static_cast<size_t>(actor.owns)].parking = false;
-    ++users_[static_cast<size_t>(actor.owns)].runs;
+    // Of a change of its status alone the claim itself must know.
+    if (input_.program[actor.item.operation].op() != Op::kStatus) ++users_[static_cast<size_t>(actor.owns)].runs;
     actor.owns = -1;
   }
   if (actor.wakes >= 0) {
@@ -644,31 +645,27 @@ void Scheduler::at(Yield yield) {
       actor.resumes_on = static_cast<Proc>(mutator_before_ - kFirstProc);
     }
   }
-  if (yield == Yield::kClaim) about_to_claim(actor);
-}
-
-// Who ran the goroutine meanwhile is at a safepoint first, and what it did is known.
-void Scheduler::about_to_claim(Actor& actor) {
-  if (actor.job >= 0) {
-    const uint32_t g = static_cast<uint32_t>(actor.job);
-    wait_for_goroutine(g);
-    if (users_[g].runs != actor.runs) {  // tries that others' doing let fail are not its own
-      races_.acquire(current_, races_.clock_of(&users_[g]));
-      actor.runs = users_[g].runs;
-      actor.claims = 0;
-    }
-  }
+  if (yield != Yield::kClaim) return;
+  if (actor.job >= 0) about_to_claim(actor, static_cast<uint32_t>(actor.job));
   actor.at_claim = false;
-  const int g = actor.job >= 0 ? actor.job : actor.owns;
-  if (g >= 0) see_claimed(actor, static_cast<uint32_t>(g));
 }
 
-// How `g` is when it is claimed: until then others may have run it.
-void Scheduler::see_claimed(Actor& actor, uint32_t g) {
+// A root job is. Who ran the goroutine meanwhile is at a safepoint first, and what it did is known.
+void Scheduler::about_to_claim(Actor& actor, uint32_t g) {
+  wait_for_goroutine(g);
+  actor.claimed_from = expected(g).status;
+  if (users_[g].runs == actor.runs) return;
+  races_.acquire(current_, races_.clock_of(&users_[g]));
+  actor.claims = 0;  // tries that others' doing let fail are not its own
+  see_job(actor, g);
+}
+
+// How `g` is when its root job begins, or after others ran it.
+void Scheduler::see_job(Actor& actor, uint32_t g) {
   const ModelGoroutine& owner = expected(g);
-  const PoolParams& params = pool_->params();
+  actor.runs = users_[g].runs;
   actor.claimed_from = owner.status;
-  actor.claimed_used = owner.used + (params.shrink_counts_guard ? params.guard_bytes : 0);
+  actor.claimed_used = owner.counted(pool_->params());
   quiet_ = true;
   actor.claimed_stack = retired_of(g);
   quiet_ = false;
@@ -1398,14 +1395,13 @@ void Scheduler::marker_job(uint32_t g) {
   wait_for_goroutine(g);
   actor.job = static_cast<int>(g);
   actor.claims = 0;
-  actor.runs = users_[g].runs;
   ++users_[g].jobs;
   races_.acquire(current_, races_.clock_of(&users_[g]));
   ModelGoroutine& owner = expected(g);
   const bool dead = !owner.alive();
   const bool had_stack = static_cast<bool>(owner.stack);
   actor.moved_parking = false;
-  see_claimed(actor, g);
+  see_job(actor, g);
   const JobResult job = collector_.run_goroutine_job(marker_of_me(), g);
   show_all(actor);
   races_.release(current_, races_.clock_of(&users_[g]), true);

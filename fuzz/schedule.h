@@ -237,7 +237,7 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
     bool flushes = false;          // it empties a cache
     bool adopts = false;
     int claims = 0;
-    // Its root job's goroutine, or its own, as it was when it was claimed.
+    // Its root job's goroutine, as it was when it was claimed.
     GoStatus claimed_from = GoStatus::kDead;
     ModelRetired claimed_stack;
     size_t claimed_used = 0;  // bytes that the shrink rule counts
@@ -370,8 +370,8 @@ class Scheduler final : private YieldHook, private LockHook, private AccessHook,
   void begin_cycle(CycleKind kind);
   void run_jobs(uint32_t most);
   void wait_for_goroutine(uint32_t g);
-  void about_to_claim(Actor& actor);
-  void see_claimed(Actor& actor, uint32_t g);
+  void about_to_claim(Actor& actor, uint32_t g);
+  void see_job(Actor& actor, uint32_t g);
   void marker_job(uint32_t g);
   void finish_marking();
   void end_mark_now();

@@ -6,8 +6,6 @@ something that nobody can look up. Wants python3-jsonschema, and builds what the
 
 import contextlib
 import copy
-import importlib.machinery
-import importlib.util
 import io
 import json
 import subprocess
@@ -20,6 +18,9 @@ from unittest import mock
 import jsonschema
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fuzz"))
+import the_command  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = json.loads((ROOT / "reports/results.schema.json").read_text(encoding="utf-8"))
 COMMAND = json.loads((ROOT / "reports/command.schema.json").read_text(encoding="utf-8"))
@@ -55,13 +56,6 @@ def run(*arguments, may=(0, 1)):
     if ran.returncode not in may:
         raise AssertionError(f"{' '.join(map(str, arguments))} ended with {ran.returncode}: {ran.stderr}")
     return ran.stdout
-
-
-def the_command():
-    loader = importlib.machinery.SourceFileLoader("stackdrain_command", str(ROOT / "stackdrain"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("stackdrain_command", loader))
-    loader.exec_module(module)
-    return module
 
 
 # What a verb prints, an object a line (or one value): the arguments, and the definition that it must fit.
@@ -122,7 +116,7 @@ class Schemas(unittest.TestCase):
         self.assertEqual(set(COMMAND["$defs"]), {name for _, name in PRINTS} | set(ELSEWHERE))
 
     def test_every_verb_with_json_is_tried(self):
-        stackdrain = the_command()
+        stackdrain = the_command.load()
         verbs = next(action.choices for action in stackdrain.parser()._actions if action.choices)
         with_json = {name for name, verb in verbs.items() if any("--json" in action.option_strings for action in verb._actions)}
         self.assertEqual(with_json - {arguments[0] for arguments, _ in PRINTS}, {"coverage", "mutants", "report"})
@@ -173,7 +167,7 @@ class Printed(unittest.TestCase):
 
     def said(self, arguments, **measured):
         """What a verb prints when what it measures is put in by hand: that takes minutes."""
-        stackdrain = the_command()
+        stackdrain = the_command.load()
         options = stackdrain.parser().parse_args(arguments)
         options.rest = []
         with mock.patch.multiple(stackdrain, install=mock.DEFAULT, build=mock.DEFAULT, policy_rows=mock.DEFAULT,
