@@ -5,6 +5,9 @@
 // mutator's, so about as much of them happens as when fuzzing; `done` is the share of operations that were no no-ops.
 //
 // `throughput SECONDS schedules`: the same of schedule_fuzzer, with programs whose schedule has about 64 points.
+//
+// `throughput train`: runs other programs than these, always the same and so many times, and prints nothing: what a
+// build that counts (preset fuzz-counting) makes its profile of.
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -21,9 +24,13 @@ namespace stackdrain {
 namespace {
 
 constexpr size_t kPrograms = 256;
+constexpr uint32_t kMeasured = 1;     // the first of its seeds
+constexpr uint32_t kTrained = 10001;  // a profile of what is measured would flatter
+constexpr int kTrainings = 16;
 constexpr size_t kOperations64 = 64;
 constexpr size_t kBytes = kOperations64 * kBytesPerOperation;
 using Program = std::array<uint8_t, kBytes>;
+using Programs = std::array<Program, kPrograms>;
 
 // Grown by the mutator from nothing until it has 64 operations.
 Program make_program(uint32_t seed) {
@@ -35,13 +42,16 @@ Program make_program(uint32_t seed) {
   return program;
 }
 
+void make_programs(Programs& programs, uint32_t first_seed) {
+  for (uint32_t i = 0; i < kPrograms; ++i) programs[i] = make_program(first_seed + i);
+}
+
 struct Rate {
   double executions = 0;  // a second
   double done = 0;        // share of the operations
 };
 
-Rate measure(Machine& machine, const std::array<Program, kPrograms>& programs, const PolicyRow& policy,
-             double seconds) {
+Rate measure(Machine& machine, const Programs& programs, const PolicyRow& policy, double seconds) {
   using Clock = std::chrono::steady_clock;
   uint64_t executions = 0;
   uint64_t no_ops = 0;
@@ -75,12 +85,18 @@ Schedule make_schedule(Scheduler& scheduler, const PolicyRow& policy, uint32_t s
   }
 }
 
+using Schedules = std::array<Schedule, kPrograms>;
+
+void make_schedules(Schedules& schedules, Scheduler& scheduler, const PolicyRow& policy, uint32_t first_seed) {
+  for (uint32_t i = 0; i < kPrograms; ++i) schedules[i] = make_schedule(scheduler, policy, first_seed + i);
+}
+
 int run_schedules(double seconds) {
   static Scheduler scheduler;
-  static std::array<Schedule, kPrograms> schedules;
+  static Schedules schedules;
   for (const PolicyRow& policy : policies()) {
     if (!policy.claims.sound) continue;
-    for (uint32_t i = 0; i < kPrograms; ++i) schedules[i] = make_schedule(scheduler, policy, i + 1);
+    make_schedules(schedules, scheduler, policy, kMeasured);
     uint64_t executions = 0;
     uint64_t points = 0;
     uint64_t switches = 0;
@@ -105,8 +121,8 @@ int run_schedules(double seconds) {
 
 int run(double seconds) {
   static Machine machine;
-  static std::array<Program, kPrograms> programs;
-  for (uint32_t i = 0; i < kPrograms; ++i) programs[i] = make_program(i + 1);
+  static Programs programs;
+  make_programs(programs, kMeasured);
   for (const PolicyRow& policy : policies()) {
     if (!policy.claims.sound) continue;
     machine.walk_always(false);
@@ -123,10 +139,29 @@ int run(double seconds) {
   return 0;
 }
 
+int train() {
+  static Machine machine;
+  static Scheduler scheduler;
+  static Programs programs;
+  static Schedules schedules;
+  make_programs(programs, kTrained);
+  for (const PolicyRow& policy : policies()) {
+    if (!policy.claims.sound) continue;
+    make_schedules(schedules, scheduler, policy, kTrained);
+    for (int turn = 0; turn < kTrainings; ++turn) {
+      machine.walk_always(turn == 0);
+      for (const Program& program : programs) machine.run({program.data(), program.size()}, policy);
+      for (const Schedule& schedule : schedules) scheduler.run({schedule.bytes.data(), schedule.size}, policy);
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 }  // namespace stackdrain
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "train") return stackdrain::train();
   if (argc > 2 && std::string_view(argv[2]) == "schedules") return stackdrain::run_schedules(std::atof(argv[1]));
   return stackdrain::run(argc > 1 ? std::atof(argv[1]) : 1.0);
 }

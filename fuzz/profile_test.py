@@ -1,0 +1,103 @@
+"""Tests of the profile that the harnesses are compiled with: made once, named by what it says, and taken by the build."""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import the_command  # noqa: E402
+
+COMMAND = the_command.load()
+
+
+class InAFolder(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+
+class Made(InAFolder):
+    def setUp(self):
+        super().setUp()
+        self.program = self.folder / "fuzz/throughput"
+        self.program.parent.mkdir()
+        self.told, self.ran = b"counts", []
+        for name, instead in (("build", lambda *_, **__: self.folder), ("output_of", self.run_or_merge)):
+            patch = mock.patch.object(COMMAND, name, instead)
+            self.addCleanup(patch.stop)
+            patch.start()
+        self.built(1000)
+
+    def built(self, when):
+        self.program.touch()
+        os.utime(self.program, (when, when))
+
+    def run_or_merge(self, command, env=None):
+        self.ran.append(Path(command[0]).name)
+        target = Path(env["LLVM_PROFILE_FILE"]) if env else Path(command[2].removeprefix("-output="))
+        target.write_bytes(self.told if env else Path(command[3]).read_bytes() + b", merged")
+        return ""
+
+    def profile(self):
+        COMMAND.profile_of_fuzzing.cache_clear()
+        return COMMAND.profile_of_fuzzing()
+
+    def test_once(self):
+        first = self.profile()
+        self.assertEqual(first.read_bytes(), b"counts, merged")
+        self.assertEqual(self.ran, ["throughput", "llvm-profdata-19"])
+        self.assertEqual(self.profile(), first)
+        self.assertEqual(len(self.ran), 2)
+
+    def test_again_when_the_program_is_another(self):
+        first = self.profile()
+        self.built(first.stat().st_mtime + 10)
+        self.assertEqual(self.profile().name, first.name, "the same counts, the same name: nothing is compiled again")
+        self.assertEqual(len(self.ran), 4)
+        self.told = b"other counts"
+        self.built(self.profile().stat().st_mtime + 10)
+        second = self.profile()
+        self.assertNotEqual(second.name, first.name)
+        self.assertEqual(list(second.parent.iterdir()), [second])
+
+    def test_who_breaks_a_pool_can_still_fuzz_it(self):
+        said = io.StringIO()
+        with mock.patch.object(COMMAND, "output_of", lambda *_, **__: "heap-use-after-free"), contextlib.redirect_stderr(said):
+            self.assertEqual(self.profile(), "")
+        self.assertIn("heap-use-after-free", said.getvalue())
+        self.assertEqual(list(self.folder.rglob("*.profdata")), [])
+        self.assertTrue(self.profile().exists(), "when it is mended there is one")
+
+
+class Taken(InAFolder):
+    def configured(self, **settings):
+        lines = [f"{name}:FILEPATH={value}" for name, value in settings.items()]
+        (self.folder / "CMakeCache.txt").write_text("\n".join(["CMAKE_BUILD_TYPE:STRING=Release", *lines, ""]), encoding="utf-8")
+        (self.folder / "build.ninja").touch()
+
+    def test_by_a_build_that_has_another(self):
+        self.assertFalse(COMMAND.is_configured(self.folder, {}))
+        self.configured(STACKDRAIN_PROFILE="/one.profdata")
+        self.assertTrue(COMMAND.is_configured(self.folder, {"STACKDRAIN_PROFILE": Path("/one.profdata")}))
+        self.assertFalse(COMMAND.is_configured(self.folder, {"STACKDRAIN_PROFILE": Path("/two.profdata")}))
+        self.assertFalse(COMMAND.is_configured(self.folder, {"STACKDRAIN_PROFILE": ""}))
+        self.assertFalse(COMMAND.is_configured(self.folder, {"STACKDRAIN_POOLS": Path("/pools")}))
+        self.configured(STACKDRAIN_PROFILE="")
+        self.assertTrue(COMMAND.is_configured(self.folder, {"STACKDRAIN_PROFILE": ""}))
+
+    def test_as_the_presets_are(self):
+        self.configured()
+        presets = (COMMAND.ROOT / "CMakePresets.json").stat().st_mtime
+        os.utime(self.folder / "build.ninja", (presets - 1, presets - 1))
+        self.assertFalse(COMMAND.is_configured(self.folder, {}))
+
+
+if __name__ == "__main__":
+    unittest.main()
