@@ -1,5 +1,6 @@
 add_library(stackdrain_machine STATIC machine.cc checker.cc differential.cc lock_graph.cc signature.cc explain.cc
                                       fiber.cc race.cc schedule.cc schedule_mutator.cc schedule_text.cc)
+stackdrain_profiled(stackdrain_machine)
 target_link_libraries(stackdrain_machine PUBLIC stackdrain_program)
 if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
   # What watches is no part of what is explored: which of its branches are taken says nothing before it reports. Nor is
