@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 import os
+import re
 import sys
 import tempfile
 import unittest
@@ -97,6 +99,19 @@ class Taken(InAFolder):
         presets = (COMMAND.ROOT / "CMakePresets.json").stat().st_mtime
         os.utime(self.folder / "build.ninja", (presets - 1, presets - 1))
         self.assertFalse(COMMAND.is_configured(self.folder, {}))
+
+
+class Used(unittest.TestCase):
+    def test_by_the_libraries_and_by_nothing_that_has_a_main(self):
+        folder = COMMAND.build("fuzz", ["stackdrain_machine"], quiet=True)
+        commands = json.loads((folder / "compile_commands.json").read_text(encoding="utf-8"))
+        profiles = {Path(one["file"]).name: re.findall(r"-fprofile-use=(\S+)", one["command"]) for one in commands}
+        made = [str(COMMAND.profile_of_fuzzing())]
+        self.assertTrue(Path(made[0]).exists())
+        for library in ("machine.cc", "mutator.cc", "stack_pool.cc", "bitmap.cc"):
+            self.assertEqual(profiles[library], made, library)
+        for other in ("encode_program.cc", "policy_fuzzer.cc", "throughput.cc"):
+            self.assertEqual(profiles[other], [], other)
 
 
 if __name__ == "__main__":
