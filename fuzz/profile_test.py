@@ -49,6 +49,7 @@ class Made(InAFolder):
 
     def profile(self):
         COMMAND.profile_of_fuzzing.cache_clear()
+        self.addCleanup(COMMAND.profile_of_fuzzing.cache_clear)
         return COMMAND.profile_of_fuzzing()
 
     def test_once(self):
@@ -105,13 +106,13 @@ class Used(unittest.TestCase):
     def test_by_the_libraries_and_by_nothing_that_has_a_main(self):
         folder = COMMAND.build("fuzz", ["stackdrain_machine"], quiet=True)
         commands = json.loads((folder / "compile_commands.json").read_text(encoding="utf-8"))
-        profiles = {Path(one["file"]).name: re.findall(r"-fprofile-use=(\S+)", one["command"]) for one in commands}
+        profiles = {"/".join(Path(one["output"]).parts[-2:]): re.findall(r"-fprofile-use=(\S+)", one["command"]) for one in commands}
         made = [str(COMMAND.profile_of_fuzzing())]
         self.assertTrue(Path(made[0]).exists())
-        for library in ("machine.cc", "mutator.cc", "stack_pool.cc", "bitmap.cc"):
-            self.assertEqual(profiles[library], made, library)
-        for other in ("encode_program.cc", "policy_fuzzer.cc", "throughput.cc"):
-            self.assertEqual(profiles[other], [], other)
+        for library in ("machine.dir/machine", "program.dir/mutator", "target.dir/stack_pool"):
+            self.assertEqual(profiles[f"stackdrain_{library}.cc.o"], made, library)
+        for other in ("encode_program", "policy_fuzzer", "throughput"):
+            self.assertEqual(profiles[f"{other}.dir/{other}.cc.o"], [], other)
 
 
 if __name__ == "__main__":
