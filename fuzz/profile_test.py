@@ -105,8 +105,9 @@ class Taken(InAFolder):
 class Used(unittest.TestCase):
     def test_by_the_libraries_and_by_nothing_that_has_a_main(self):
         folder = COMMAND.build("fuzz", ["stackdrain_machine"], quiet=True)
-        commands = json.loads((folder / "compile_commands.json").read_text(encoding="utf-8"))
-        profiles = {"/".join(Path(one["output"]).parts[-2:]): re.findall(r"-fprofile-use=(\S+)", one["command"]) for one in commands}
+        lines = [one["command"] for one in json.loads((folder / "compile_commands.json").read_text(encoding="utf-8"))]
+        profiles = {"/".join(Path(re.search(r" -o (\S+)", line)[1]).parts[-2:]): re.findall(r"-fprofile-use=(\S+)", line)
+                    for line in lines}
         made = [str(COMMAND.profile_of_fuzzing())]
         self.assertTrue(Path(made[0]).exists())
         for library in ("machine.dir/machine", "program.dir/mutator", "target.dir/stack_pool"):
