@@ -665,6 +665,7 @@ const char* Machine::do_call(Operation operation) {
     call(Op::kCall, "go[%u].call(pool, %d, %zu, %s);", g, proc_, frame, name_of(marking()));
     goroutine(g).call(*pool_, proc_, frame, marking());
   } else if (!grow_to(g, bytes, frame)) {
+    checker_.check_goroutine(g);
     return "the stack can't grow";
   }
   owner.frame_bytes[owner.frames] = static_cast<uint32_t>(frame);

@@ -112,7 +112,8 @@ namespace stackdrain {
   X(kQ5DrainWhileMarking, "Q5", "drain-while-marking", "drain before the last marker is done", "A1 A2 A3 C1")         \
   X(kQ6OverDeferral, "Q6", "over-deferral", "grown stacks queued too", "C1")                                          \
   X(kQ7LastNodeSkipped, "Q7", "last-node-skipped", "the drain leaves the last node out", "B1 C2 C3 C4 E2 F4")         \
-  X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack", "A5 C2 B2 B1 E3")     \
+  X(kQ8WrongSizeInNode, "Q8", "wrong-size-in-node", "the new size is stored in the dead stack",                       \
+    "A5 C2 B2 B1 E3 sanitizer")                                                                                       \
   X(kQ9LockHeldIntoFree, "Q9", "lock-held-into-free", "the drain calls free under the lock that free takes", "F1 F4") \
   X(kThreeLockCycle, "three-lock-cycle", "#9174",                                                                     \
     "a drain takes one order's lock after the other and gives none back, in the order of its stacks", "F1")           \
