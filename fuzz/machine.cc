@@ -646,6 +646,7 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   }
   if (grown) expect_move(g, old, RetireWhy::kGrown, proc);
   if (!grown && new_bytes <= pool_->params().max_stack_bytes) refuse(new_bytes);
+  if (!grown) checker_.check_goroutine(g);
   note("g%u %s from %zu to %zu bytes", g, grown ? "grew" : "could not grow", old.stack.bytes(), new_bytes);
   return grown;
 }
@@ -665,7 +666,6 @@ const char* Machine::do_call(Operation operation) {
     call(Op::kCall, "go[%u].call(pool, %d, %zu, %s);", g, proc_, frame, name_of(marking()));
     goroutine(g).call(*pool_, proc_, frame, marking());
   } else if (!grow_to(g, bytes, frame)) {
-    checker_.check_goroutine(g);
     return "the stack can't grow";
   }
   owner.frame_bytes[owner.frames] = static_cast<uint32_t>(frame);
@@ -697,9 +697,9 @@ const char* Machine::do_grow(Operation operation) {
   if (const char* refusal = mutator_refusal(g)) return refusal;
   const ModelGoroutine& owner = expected(g);
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
-  const bool grown = grow_to(g, owner.stack.bytes() * 2, 0);
+  if (!grow_to(g, owner.stack.bytes() * 2, 0)) return "the stack can't grow";
   checker_.check_goroutine(g);
-  return grown ? nullptr : "the stack can't grow";
+  return nullptr;
 }
 
 const char* Machine::do_block(Operation operation) {
