@@ -4,7 +4,8 @@
 //
 //   slots    a slot of a span of the order        free    the slot is free
 //   pending  it was retired while a mark ran      offers  one bit a word: "may have a free or pending slot"
-//                                                 dirty   one bit a word: "may have a pending slot or an empty span"
+//                                                 dirty   one bit a word: "may have a pending slot or an empty span",
+//                                                         and one a word of these: a pass costs by what is dirty
 //
 // The spans are those of a BitmapHeap and lie at multiples of their 32 KiB: four in a word, 16 bits each. Large stacks
 // are bits, too, one a page, by their size (large_).
@@ -114,6 +115,9 @@ class Leaving {
     if (count_ == 0 || masks_[count_ - 1].word != pages.word) masks_[count_++] = {pages.word, 0};
     masks_[count_ - 1].pages |= pages.pages;
   }
+  // A word of pages that was not added to before.
+  // not reached by programs: they have no stacks for so many spans
+  void add_whole(size_t word) { masks_[count_++] = {word, kAll}; }
   std::span<const PageMask> masks() const { return {masks_.data(), count_}; }
   void clear() { count_ = 0; }
 
@@ -145,6 +149,7 @@ class BitmapPool : public CachedPool {
     put_up_shelves(size_t{params.arena_pages == 0 ? pages : std::min(pages, params.arena_pages)} << kPageShift);
     heap_.reset(params.arena_pages, params.grow_chunk_bytes);
     orders_seen_.store(0, kRelaxed);
+    orders_dirty_.store(0, kRelaxed);
     large_seen_.store(0, kRelaxed);
     large_waiting_.store(0, kRelaxed);
     alone_ = false;
@@ -169,7 +174,7 @@ class BitmapPool : public CachedPool {
       const Small& small = small_[static_cast<size_t>(order)];
       put_pending(small.pending.word(unit / kWordBits), Bits::mask(unit));
       offer(small, unit / kWordBits);
-      mark_dirty(small, unit / kWordBits);
+      mark_dirty(order, unit / kWordBits);
     } else {
       wait(stack);
     }
@@ -291,7 +296,8 @@ class BitmapPool : public CachedPool {
         : slots(units), free(units), pending(units), offers(units / kWordBits + 1), dirty(units / kWordBits + 1) {}
     void reset(size_t units) const {
       for (const Bits* bits : {&slots, &free, &pending}) bits->reset(units);
-      for (const Bits* bits : {&offers, &dirty}) bits->reset(units / kWordBits);
+      offers.reset(units / kWordBits);
+      dirty.reset(units / kWordBits);
       hint.store(0, kRelaxed);
     }
     uint64_t available(size_t word) const { return free.load(word) | pending.load(word); }
@@ -300,7 +306,7 @@ class BitmapPool : public CachedPool {
     Bits free;
     Bits pending;
     Bits offers;
-    Bits dirty;
+    SummedBits dirty;
     // Where the next search begins. Only a hint: a search that finds nothing there begins again at 0.
     mutable Atomic<size_t> hint{0};
   };
@@ -368,9 +374,9 @@ class BitmapPool : public CachedPool {
     if (offer(small.offers, word) && word < small.hint.load(kRelaxed)) small.hint.store(word, kRelaxed);
   }
 
-  static void mark_dirty(const Small& small, size_t word) {
-    if (!small.dirty.test(word)) [[unlikely]]
-      small.dirty.word(word / kWordBits).fetch_or(Bits::mask(word), kRelaxed);
+  void mark_dirty(int order, size_t word) {
+    if (small_[static_cast<size_t>(order)].dirty.share(word)) [[unlikely]]
+      note_seen(orders_dirty_, static_cast<size_t>(order));
   }
 
   void give_slot(uintptr_t lo, int order, bool keep) {
@@ -382,7 +388,7 @@ class BitmapPool : public CachedPool {
     small.free.put(word, Bits::mask(unit_of(lo)));
     if (keep || (small.slots.load(word) & lane & ~small.available(word)) != 0) {
       offer(small, word);
-      if (keep) mark_dirty(small, word);
+      if (keep) mark_dirty(order, word);
       return;
     }
     forget(order, word, lane);
@@ -453,7 +459,7 @@ class BitmapPool : public CachedPool {
     // Spans that were empty, and are put to use.
     const uint64_t slots = small.slots.load(word);
     demand_[static_cast<size_t>(order)] +=
-        count_lanes(span_lanes(slots) & lanes_with(taken) & ~lanes_with(slots & ~available));
+        static_cast<uint32_t>(count_lanes(span_lanes(slots) & lanes_with(taken) & ~lanes_with(slots & ~available)));
     return taken;
   }
 
@@ -542,12 +548,21 @@ class BitmapPool : public CachedPool {
     step(~size_t{0});
   }
 
+  // May it have a dirty word?
+  bool is_dirty(int order) const { return (orders_dirty_.load(kRelaxed) >> order & 1) != 0; }
+
   size_t step(size_t words_left) SD_EXCLUDES(drain_mutex_) {
     MutexLock drainers(drain_mutex_);
     size_t done = 0;
     for (; turn_ < params().orders; ++turn_, cursor_ = 0) {
-      done += sweep_order(turn_, cursor_, words_left, may_keep_[static_cast<size_t>(turn_)]);
+      if (!is_dirty(turn_)) continue;
+      uint32_t& told = may_keep_[static_cast<size_t>(turn_)];
+      size_t may_keep = told;
+      done += sweep_order(turn_, cursor_, words_left, may_keep);
+      told = static_cast<uint32_t>(may_keep);
       if (cursor_ < words()) break;
+      if (small_[static_cast<size_t>(turn_)].dirty.next(0, words()) == words())
+        orders_dirty_.fetch_and(~(1u << turn_), kRelaxed);
     }
     if (planted(Defect::kQ10BudgetNeverResumes)) pass_.store(false, std::memory_order_release);
     return turn_ < params().orders ? done : done + sweep_large(words_left);
@@ -629,7 +644,7 @@ class BitmapPool : public CachedPool {
     // not reached by programs: no arena of theirs has so many words
     if (!leaving_.has_room(kWordBits)) leave();
     Sweep sweep = told;  // in registers, whatever is written meanwhile
-    const Bits& dirty = sweep.small.dirty;
+    const SummedBits& dirty = sweep.small.dirty;
     const size_t index = word / kWordBits;
     const size_t first = index * kWordBits;
     uint64_t stay = dirty.load(index);
@@ -647,7 +662,7 @@ class BitmapPool : public CachedPool {
       count_work();
       if (!sweep_word(sweep, first + static_cast<size_t>(std::countr_zero(look)))) stay ^= look & (~look + 1);
     }
-    dirty.store(index, stay);
+    dirty.leave(index, stay);
     words_left = left;
     told.take(sweep);
     return look == 0 ? first + kWordBits : first + static_cast<size_t>(std::countr_zero(look));
@@ -659,13 +674,14 @@ class BitmapPool : public CachedPool {
   [[gnu::noinline]] uint64_t whole_pages_leave(const Small& small, uint64_t slots, size_t first, uint64_t look,
                                                size_t most) SD_REQUIRES(drain_mutex_) {
     uint64_t gone = 0;
-    uint64_t words = kPageWord;
-    for (size_t end = first + kWordBits; first < end; first += kWordsPerPageWord, words <<= kWordsPerPageWord) {
+    uint64_t whole = run_starts(look, kWordsPerPageWord) & kMultiples[std::countr_zero(kWordsPerPageWord)];
+    if (most < kWordBits) whole = lowest(whole, most / kWordsPerPageWord);
+    for (; whole != 0; whole &= whole - 1) {
+      const auto at = static_cast<size_t>(std::countr_zero(whole));
       // not reached by programs: they have no stacks for so many spans
-      if ((look & words) == words && most >= kWordsPerPageWord && is_empty(small, slots, first)) {
-        page_leaves(small, first);
-        gone |= words;
-        most -= kWordsPerPageWord;
+      if (is_empty(small, slots, first + at)) {
+        page_leaves(small, first + at);
+        gone |= kPageWord << at;
       }
     }
     return gone;
@@ -686,7 +702,7 @@ class BitmapPool : public CachedPool {
       small.slots.store(word, 0);
       if (!planted(Defect::kFreelistKept)) small.free.store(word, 0);
     }
-    leaving_.add({first / kWordsPerPageWord, kAll});
+    leaving_.add_whole(first / kWordsPerPageWord);
   }
 
   // What is pending in a word is free. Of its empty spans so many as may be kept stay; true if some do.
@@ -725,6 +741,10 @@ class BitmapPool : public CachedPool {
 
   // The large stacks of some words leave, which is so many spans. Nobody retires.
   size_t sweep_large(size_t words_left) SD_REQUIRES(drain_mutex_) SD_EXCLUDES(large_mutex_) {
+    if (large_waiting_.load(kRelaxed) == 0) {
+      pass_.store(false, std::memory_order_release);
+      return 0;
+    }
     size_t done = 0;
     MutexLock lock(large_mutex_);
     count_locks(1);
@@ -780,7 +800,7 @@ class BitmapPool : public CachedPool {
 
   void count_pending(PoolStats& stats) const {
     const size_t end = words();
-    for (uint32_t orders = orders_seen_.load(kRelaxed); orders != 0; orders &= orders - 1) {
+    for (uint32_t orders = orders_dirty_.load(kRelaxed); orders != 0; orders &= orders - 1) {
       const int order = std::countr_zero(orders);
       const Small& small = small_[static_cast<size_t>(order)];
       for (size_t word = small.dirty.next(0, end); word < end; word = small.dirty.next(word + 1, end)) {
@@ -824,7 +844,7 @@ class BitmapPool : public CachedPool {
       if ((slots_here | available) == 0) continue;  // as are most of a small arena, order by order
       seen += static_cast<size_t>(std::popcount(slots_here));
       // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
-      if (pending != 0 && !small.dirty.test(word) && !threads_are_watched()) {
+      if (pending != 0 && !(is_dirty(order) && small.dirty.next(word, word + 1) == word) && !threads_are_watched()) {
         visitor.fault(WalkFault::kDeferred, address_in(word, pending));
       }
       // not reached by programs: only a damaged pool is so
@@ -866,12 +886,13 @@ class BitmapPool : public CachedPool {
       for (size_t word = 0; word <= words() / kWordBits; ++word) visitor.hidden(small.dirty.load(word));
       visitor.hidden(small.hint.load(kRelaxed));
     }
+    visitor.hidden(orders_dirty_.load(kRelaxed));
     visitor.hidden(large_waiting_.load(kRelaxed));
-    for (const size_t spans : demand_) visitor.hidden(spans);
+    for (const uint32_t spans : demand_) visitor.hidden(spans);
     // not reached by programs: explore alone asks in the middle of a run
     if (!drain_pending()) return;
     // not reached by programs: explore alone asks in the middle of a run
-    for (const size_t spans : may_keep_) visitor.hidden(spans);
+    for (const uint32_t spans : may_keep_) visitor.hidden(spans);
     // not reached by programs: explore alone asks in the middle of a run
     visitor.hidden(static_cast<uint64_t>(turn_) << 48 | cursor_ << 24 | large_cursor_);
   }
@@ -884,21 +905,23 @@ class BitmapPool : public CachedPool {
   BitmapHeap heap_;
   size_t units_;
   std::array<Small, kMaxOrders> small_;
-  std::array<Large, kSizes> large_;    // [n]: of 2^n pages
-  Atomic<uint32_t> large_waiting_{0};  // bit n: large_[n] may have some
-  Atomic<uint32_t> large_seen_{0};     // bit n: large_[n] was written since the last reset
-  Atomic<uint32_t> orders_seen_{0};    // bit n: so was small_[n]
-  bool alone_ = false;                 // one marker, no mutators; written with the world stopped
-  Atomic<bool> pass_{false};           // a cycle ended and what it left is not all looked at
-  // Spans put to use since the last cycle ended; each under its order's lock.
-  std::array<size_t, kMaxOrders> demand_{};
-  Mutex drain_mutex_;
-  std::array<size_t, kMaxOrders> may_keep_ SD_GUARDED_BY(drain_mutex_) = {};  // empty spans that may still be kept
-  int turn_ SD_GUARDED_BY(drain_mutex_) = 0;                                  // the order whose turn it is in the pass
-  size_t cursor_ SD_GUARDED_BY(drain_mutex_) = 0;                             // a word of it
-  Leaving leaving_ SD_GUARDED_BY(drain_mutex_);
+  std::array<Large, kSizes> large_;  // [n]: of 2^n pages
+  Atomic<uint32_t> large_seen_{0};   // bit n: large_[n] was written since the last reset
+  Atomic<uint32_t> orders_seen_{0};  // bit n: so was small_[n]
   mutable Mutex large_mutex_;
+  // What end_mark writes to, in the line that the last retire before it has read.
+  alignas(64) bool alone_ = false;                       // one marker, no mutators; written with the world stopped
+  Atomic<bool> pass_{false};                             // a cycle ended and what it left is not all looked at
+  Atomic<uint32_t> orders_dirty_{0};                     // bit n: small_[n] may have dirty words
+  Atomic<uint32_t> large_waiting_{0};                    // bit n: large_[n] may have some
+  int turn_ SD_GUARDED_BY(drain_mutex_) = 0;             // the order whose turn it is in the pass
+  size_t cursor_ SD_GUARDED_BY(drain_mutex_) = 0;        // a word of it
   size_t large_cursor_ SD_GUARDED_BY(large_mutex_) = 0;  // a word of the size whose turn it is
+  // Spans put to use since the last cycle ended; each under its order's lock.
+  std::array<uint32_t, kMaxOrders> demand_{};
+  std::array<uint32_t, kMaxOrders> may_keep_ SD_GUARDED_BY(drain_mutex_) = {};  // empty spans that may still be kept
+  Mutex drain_mutex_;
+  Leaving leaving_ SD_GUARDED_BY(drain_mutex_);
 };
 static_assert(StackPool<BitmapPool>);
 

@@ -97,7 +97,8 @@ class BasicBits {
 };
 using Bits = BasicBits<TableAtomics>;
 
-// One writer at a time. A reader without its lock may ask last_before() about bits that nobody changes meanwhile.
+// One writer at a time; or several who only set bits, by share(). A reader without its lock may ask last_before() about
+// bits that nobody changes meanwhile.
 template <class System>
 class BasicSummedBits {
  public:
@@ -113,6 +114,20 @@ class BasicSummedBits {
     bits_.drop(index, bits);
     if (bits_.load(index) == 0) summary_.drop(index / kWordBits, mask(index));
   }
+  // Sets a bit, beside others who do. Mostly it is set: a look alone. True if it was not.
+  bool share(size_t bit) const {
+    if (test(bit)) [[likely]]
+      return false;
+    bits_.word(bit / kWordBits).fetch_or(mask(bit), std::memory_order_relaxed);
+    const size_t index = bit / kWordBits;
+    if (!summed(index)) summary_.word(index / kWordBits).fetch_or(mask(index), std::memory_order_relaxed);
+    return true;
+  }
+  // What is left of a word, by the only writer.
+  void leave(size_t index, uint64_t bits) const {
+    bits_.store(index, bits);
+    if (bits == 0) summary_.drop(index / kWordBits, mask(index));
+  }
   void fetch(size_t index) const {
     bits_.fetch(index);
     summary_.fetch(index / kWordBits);
@@ -120,6 +135,16 @@ class BasicSummedBits {
   // The first word from `index` on and below `end` that is not zero; `end` if there is none.
   size_t next_word(size_t index, size_t end) const { return summary_.next(index, end); }
   bool summed(size_t index) const { return summary_.test(index); }
+  // The first set bit from `bit` on and below `end`; `end` if there is none. Words that are zero are not looked at.
+  size_t next(size_t bit, size_t end) const {
+    const size_t index = bit / kWordBits;
+    if (bit >= end) return end;
+    const uint64_t here = load(index) >> (bit % kWordBits);
+    if (here != 0) return std::min(end, bit + static_cast<size_t>(std::countr_zero(here)));
+    const size_t last = (end - 1) / kWordBits;
+    const size_t word = next_word(index + 1, last + 1);
+    return word > last ? end : bits_.next(word * kWordBits, end);
+  }
 
   // The last set bit up to and including `bit`; kNoBit if there is none.
   size_t last_before(size_t bit) const {
