@@ -424,8 +424,8 @@ def draw_pareto(results):
         _draw_corners(axis, rows, styles, largest)
         drawing.title(axis, f"{human.count(key[0])} stacks of {human.size(key[1])}")
         axis.set_ylabel("worst stall after")
-    drawing.whole_decades(axes[0, 0], [stall for _, rows in groups for stall in [_hiccup_floor(rows) or 1e5,
-                                                                                 *(_corner(row)[1] for row in rows)]])
+    drawing.whole_decades(axes[0, 0], [stall for _, rows in groups for stall in [
+        _hiccup_floor(rows) or 1e5, *(end for row in rows for end in _ends(row, largest))]])
     axes[-1, 0].set_xlabel("the drain's part of the pause")
     shown = {find.label(row) for _, rows in groups for row in rows}
     handles = [Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=name)
@@ -435,6 +435,13 @@ def draw_pareto(results):
                           label="area: held byte-seconds"))
     drawing.legend_below(fig, handles)
     return fig
+
+
+def _ends(row, largest):
+    """From which stall to which a row's circle reaches: the largest one's radius is most of a decade of the axis."""
+    reach = 5 ** math.sqrt(find.held_byte_seconds(row) / largest)
+    stall = _corner(row)[1]
+    return stall / reach, stall * reach
 
 
 def _draw_corners(axis, rows, styles, largest):
