@@ -22,9 +22,11 @@
 // what leaves a processor's cache waits on its shelf first (stack_cache.h), so that who frees many and takes as many
 // again seldom comes here.
 //
-// The pause's part is O(1): end_mark only allows empty spans to leave. A drain may be interrupted by a next cycle
-// anywhere between two words, because a pending slot is safe at any age. What is pending is counted by its bits, and in
-// the accounts only when it leaves them, so that a retire is that one OR, and a look at two bits that are set mostly.
+// The pause's part is O(1): end_mark only allows empty spans to leave, and tells whether there is anything to drain:
+// two words say which orders have something dirty, and of which sizes large stacks wait. A drain may be interrupted by
+// a next cycle anywhere between two words, because a pending slot is safe at any age. What is pending is counted by its
+// bits, and in the accounts only when it leaves them, so that a retire is that one OR, and a look at two bits that are
+// set mostly.
 //
 // Memory order. A taker writes into a stack that a marker has read: the edge is the OR into pending (release) to its
 // AND (acquire). offers is a hint with a promise: a word with a free or pending slot of an order is offered. Retire
@@ -184,7 +186,8 @@ class BitmapPool : public CachedPool {
   void end_mark() {
     mark_done();
     begin_pass();
-    pass_.store(true, std::memory_order_release);
+    // Where nothing waits there is nothing to drain: who retired was stopped, so what it left is seen.
+    pass_.store((orders_dirty_.load(kRelaxed) | large_waiting_.load(kRelaxed)) != 0, std::memory_order_release);
   }
 
   void restarted() {}
@@ -741,7 +744,7 @@ class BitmapPool : public CachedPool {
 
   // The large stacks of some words leave, which is so many spans. Nobody retires.
   size_t sweep_large(size_t words_left) SD_REQUIRES(drain_mutex_) SD_EXCLUDES(large_mutex_) {
-    if (large_waiting_.load(kRelaxed) == 0) {
+    if (large_waiting_.load(kRelaxed) == 0) {  // as most often: no need of its lock
       pass_.store(false, std::memory_order_release);
       return 0;
     }
