@@ -176,7 +176,7 @@ class BitmapPool : public CachedPool {
       const Small& small = small_[static_cast<size_t>(order)];
       put_pending(small.pending.word(unit / kWordBits), Bits::mask(unit));
       offer(small, unit / kWordBits);
-      mark_dirty(order, unit / kWordBits);
+      mark_dirty(small, order, unit / kWordBits);
     } else {
       wait(stack);
     }
@@ -377,9 +377,14 @@ class BitmapPool : public CachedPool {
     if (offer(small.offers, word) && word < small.hint.load(kRelaxed)) small.hint.store(word, kRelaxed);
   }
 
-  void mark_dirty(int order, size_t word) {
-    if (small_[static_cast<size_t>(order)].dirty.share(word)) [[unlikely]]
-      note_seen(orders_dirty_, static_cast<size_t>(order));
+  void mark_dirty(const Small& small, int order, size_t word) {
+    if (!small.dirty.test(word)) [[unlikely]]
+      make_dirty(small, order, word);
+  }
+  // Out of line: most find it dirty, and are a look.
+  [[gnu::noinline]] void make_dirty(const Small& small, int order, size_t word) {
+    small.dirty.share(word);
+    note_seen(orders_dirty_, static_cast<size_t>(order));
   }
 
   void give_slot(uintptr_t lo, int order, bool keep) {
@@ -391,7 +396,7 @@ class BitmapPool : public CachedPool {
     small.free.put(word, Bits::mask(unit_of(lo)));
     if (keep || (small.slots.load(word) & lane & ~small.available(word)) != 0) {
       offer(small, word);
-      if (keep) mark_dirty(order, word);
+      if (keep) mark_dirty(small, order, word);
       return;
     }
     forget(order, word, lane);

@@ -114,14 +114,11 @@ class BasicSummedBits {
     bits_.drop(index, bits);
     if (bits_.load(index) == 0) summary_.drop(index / kWordBits, mask(index));
   }
-  // Sets a bit, beside others who do. Mostly it is set: a look alone. True if it was not.
-  bool share(size_t bit) const {
-    if (test(bit)) [[likely]]
-      return false;
+  // Sets a bit, beside others who do.
+  void share(size_t bit) const {
     bits_.word(bit / kWordBits).fetch_or(mask(bit), std::memory_order_relaxed);
     const size_t index = bit / kWordBits;
     if (!summed(index)) summary_.word(index / kWordBits).fetch_or(mask(index), std::memory_order_relaxed);
-    return true;
   }
   // What is left of a word, by the only writer.
   void leave(size_t index, uint64_t bits) const {
