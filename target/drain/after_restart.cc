@@ -141,8 +141,8 @@ class AfterRestartPool : public QueueingPool {
   }
 
   StackQueue drain_ SD_GUARDED_BY(queue_mutex_);  // handed off, not yet freed
-  StackQueue late_ SD_GUARDED_BY(queue_mutex_);   // only the planted defect Q12 puts something here
   Atomic<size_t> left_{0};                        // in drain_ and in the hands of steps that still run
+  StackQueue late_ SD_GUARDED_BY(queue_mutex_);   // only the planted defect Q12 puts something here
 };
 static_assert(StackPool<AfterRestartPool>);
 

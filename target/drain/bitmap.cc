@@ -747,12 +747,15 @@ class BitmapPool : public CachedPool {
     leaving_.add({word / kWordsPerPageWord, pages_of_lanes(lanes) << (word % kWordsPerPageWord * kPagesPerWord)});
   }
 
-  // The large stacks of some words leave, which is so many spans. Nobody retires.
+  // What a pass ends with. Nobody retires.
   size_t sweep_large(size_t words_left) SD_REQUIRES(drain_mutex_) SD_EXCLUDES(large_mutex_) {
-    if (large_waiting_.load(kRelaxed) == 0) {  // as most often: no need of its lock
-      pass_.store(false, std::memory_order_release);
-      return 0;
-    }
+    const size_t done = large_waiting_.load(kRelaxed) == 0 ? 0 : sweep_waiting(words_left);  // mostly no lock
+    if (large_waiting_.load(kRelaxed) == 0) pass_.store(false, std::memory_order_release);
+    return done;
+  }
+
+  // The large stacks of some words leave, which is so many spans.
+  size_t sweep_waiting(size_t words_left) SD_REQUIRES(drain_mutex_) SD_EXCLUDES(large_mutex_) {
     size_t done = 0;
     MutexLock lock(large_mutex_);
     count_locks(1);
@@ -774,7 +777,6 @@ class BitmapPool : public CachedPool {
     }
     leave();
     large_waiting_.store(waiting, kRelaxed);
-    if (waiting == 0) pass_.store(false, std::memory_order_release);
     return done;
   }
 

@@ -130,6 +130,33 @@ TEST_F(ReserveTest, WhatAnotherGaveBackMeanwhileIsNotRefused) {
 }
 #endif
 
+// "0 when none": a cycle that leaves nothing to look at asks for no drain.
+TEST_F(ReserveTest, WhereNothingWaitsNoDrainIsDue) {
+  const auto due = [this](const std::vector<Stack>& retired) {
+    pool_->begin_cycle({});
+    for (const Stack stack : retired) pool_->retire(kNoProc, stack, RetireWhy::kShrunk);
+    pool_->end_mark();
+    pool_->restarted();
+    const bool is_due = pool_->drain_pending();
+    while (pool_->drain_pending()) pool_->drain_step(0);
+    return is_due;
+  };
+  EXPECT_FALSE(due({}));
+  const Stack large = pool_->allocate(kNoProc, size_t{64} << 10);
+  const Stack first = pool_->allocate(kNoProc, kMinStackBytes);
+  const Stack second = pool_->allocate(kNoProc, kMinStackBytes);
+  EXPECT_FALSE(due({})) << "stacks that live are nothing to look at";
+  EXPECT_TRUE(due({first}));
+  EXPECT_FALSE(due({})) << "its span has a stack, and was looked at";
+  EXPECT_TRUE(due({large}));
+  EXPECT_FALSE(due({})) << "a large stack leaves at once";
+  const Stack third = pool_->allocate(kNoProc, 4096);
+  EXPECT_TRUE(due({second, third}));
+  EXPECT_TRUE(due({})) << "a span that was put to use is kept a cycle";
+  EXPECT_FALSE(due({}));
+  EXPECT_EQ(pool_->stats().stack_bytes, 0u);
+}
+
 // A word of pages of which something is pending is none that leaves at once: what is pending is counted when it leaves.
 TEST_F(ReserveTest, WhatIsPendingIsSettledFirst) {
   std::vector<Stack> stacks(kSpans * (kPoolSpanBytes / 4096));

@@ -64,7 +64,9 @@ class QueueingPool : public DeferringPool {
     stats.frees -= queue.count();
   }
 
-  mutable Mutex queue_mutex_;
+  // What a retire writes to; what an end_mark writes to besides lies behind it (after-restart), in the same two lines:
+  // the pause waits for none that the last retire has not brought.
+  alignas(64) mutable Mutex queue_mutex_;
   StackQueue queue_ SD_GUARDED_BY(queue_mutex_);  // retired in the cycle that runs
   uint64_t queue_locks_ SD_GUARDED_BY(queue_mutex_) = 0;
 };
