@@ -556,6 +556,11 @@ class BitmapPool : public CachedPool {
     step(~size_t{0});
   }
 
+  // All that leads a pass to a dirty word.
+  bool knows_dirty(int order, size_t word) const {
+    const SummedBits& dirty = small_[static_cast<size_t>(order)].dirty;
+    return is_dirty(order) && dirty.summed(word / kWordBits) && dirty.test(word);
+  }
   // May it have a dirty word?
   bool is_dirty(int order) const { return (orders_dirty_.load(kRelaxed) >> order & 1) != 0; }
 
@@ -670,7 +675,7 @@ class BitmapPool : public CachedPool {
       count_work();
       if (!sweep_word(sweep, first + static_cast<size_t>(std::countr_zero(look)))) stay ^= look & (~look + 1);
     }
-    dirty.leave(index, stay);
+    dirty.store(index, stay);
     words_left = left;
     told.take(sweep);
     return look == 0 ? first + kWordBits : first + static_cast<size_t>(std::countr_zero(look));
@@ -854,7 +859,7 @@ class BitmapPool : public CachedPool {
       if ((slots_here | available) == 0) continue;  // as are most of a small arena, order by order
       seen += static_cast<size_t>(std::popcount(slots_here));
       // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
-      if (pending != 0 && !(is_dirty(order) && small.dirty.next(word, word + 1) == word) && !threads_are_watched()) {
+      if (pending != 0 && !knows_dirty(order, word) && !threads_are_watched()) {
         visitor.fault(WalkFault::kDeferred, address_in(word, pending));
       }
       // not reached by programs: only a damaged pool is so

@@ -110,18 +110,15 @@ class BasicSummedBits {
     bits_.put(index, bits);
     summary_.put(index / kWordBits, mask(index));
   }
-  void drop(size_t index, uint64_t bits) const {
-    bits_.drop(index, bits);
-    if (bits_.load(index) == 0) summary_.drop(index / kWordBits, mask(index));
-  }
+  void drop(size_t index, uint64_t bits) const { store(index, load(index) & ~bits); }
   // Sets a bit, beside others who do.
   void share(size_t bit) const {
     bits_.word(bit / kWordBits).fetch_or(mask(bit), std::memory_order_relaxed);
     const size_t index = bit / kWordBits;
     if (!summed(index)) summary_.word(index / kWordBits).fetch_or(mask(index), std::memory_order_relaxed);
   }
-  // What is left of a word, by the only writer.
-  void leave(size_t index, uint64_t bits) const {
+  // What is left of a word.
+  void store(size_t index, uint64_t bits) const {
     bits_.store(index, bits);
     if (bits == 0) summary_.drop(index / kWordBits, mask(index));
   }

@@ -36,10 +36,10 @@ TEST(SummedBits, AWordIsSummedAsLongAsABitIsLeft) {
   bits.share(4100);
   bits.share(4101);
   ASSERT_TRUE(bits.summed(4100 / kWordBits));
-  bits.leave(4100 / kWordBits, uint64_t{1} << (4101 % kWordBits));
+  bits.store(4100 / kWordBits, uint64_t{1} << (4101 % kWordBits));
   EXPECT_TRUE(bits.summed(4100 / kWordBits));
   EXPECT_EQ(bits.next(0, kBits), 4101u);
-  bits.leave(4100 / kWordBits, 0);
+  bits.store(4100 / kWordBits, 0);
   EXPECT_FALSE(bits.summed(4100 / kWordBits));
   EXPECT_EQ(bits.next(0, kBits), kBits);
   bits.share(4102);
