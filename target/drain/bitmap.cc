@@ -559,6 +559,7 @@ class BitmapPool : public CachedPool {
   // All that leads a pass to a dirty word.
   bool knows_dirty(int order, size_t word) const {
     const SummedBits& dirty = small_[static_cast<size_t>(order)].dirty;
+    // not reached by programs: only a damaged pool is so
     return is_dirty(order) && dirty.summed(word / kWordBits) && dirty.test(word);
   }
   // May it have a dirty word?
