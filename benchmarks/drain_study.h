@@ -49,8 +49,9 @@ struct DrainCase {
   bool aged = true;    // freed and allocated again at random; else fresh, in address order
 };
 
-// What is flushed before end_mark. Cold: everything, code and the pool's own fields too. Warm: only the stacks' lines,
-// and one stack is retired after it, as at the end of a real mark, where the pool itself was in use a moment ago.
+// What is flushed before end_mark, and before each idle cycle. Cold: everything, code and the pool's own fields too.
+// Warm: only the stacks' lines, and one stack is retired after it, as at the end of a real mark, where the pool itself
+// was in use a moment ago. That takes a warm run before it: a cold one leaves nothing in the caches.
 enum class CacheState { kCold, kWarm };
 
 struct DrainSample {

@@ -36,7 +36,8 @@ def _hand_off_target(results):
                      tables.judged(used[0], 0, HAND_OFF_TARGET_NS)])
     headers = ("stacks", "hand-off, p50", f"floor: {find.FLOOR}", "difference, in turns", "target")
     return Html(head + tables.table(headers, body) + tables.paragraph(
-        f"Warm: as at the end of a real mark, the pool itself was in use a moment ago. The floor is the same call in "
+        f"Warm: as at the end of a real mark, the pool itself was in use a moment ago, and in a repetition just before, "
+        f"for which nothing was flushed but stacks. The floor is the same call in "
         f"a policy that has nothing to hand over. {_slope(rows, floors)} {tables.range_kind(estimates)}", "note"))
 
 
