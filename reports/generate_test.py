@@ -129,6 +129,13 @@ def replay_row(policy, violations):
             "fidelity": {"spans_mean": 40.0, "spans_mean_abs_error": 2.0, "taken_error_percent": {"2048": 1.5}}}
 
 
+def go_live_row(cycle_ns):
+    """Of about as many goroutines as a row of real Go's figures."""
+    return {"version": "go1.19.8", "gomaxprocs": 2, "stack_bytes": 8192, "stacks": 102400, "pause_ns": [2.5e4] * 7,
+            "stops": [2] * 7, "cycle_ns": [cycle_ns] * 7, "stack_bytes_grown": [800 << 20] * 7,
+            "stack_bytes_after": [400 << 20] * 7, "gctrace_ns": [2.4e4] * 7}
+
+
 def go_program_row(cache, each, stacks=1000):
     return {"policy": "serial", "stacks": stacks, "stack_bytes": 4096, "cache": cache,
             "drain_ns": [stacks * each * factor for factor in (1, 1.1, 0.9, 1.05, 0.95, 1, 1)]}
@@ -178,7 +185,8 @@ def fixture():
                          {"name": "theirs", "what": "a pool of theirs", "origin": "my.h", "sound": True, "unchecked": ["A4", "B1"]}],
             "go_live": [{"version": "go1.19.8", "gomaxprocs": 2, "stack_bytes": 8192, "stacks": 1024, "pause_ns": [2e4] * 7,
                          "stops": [2] * 7, "cycle_ns": [9e6] * 7, "stack_bytes_grown": [8 << 20] * 7,
-                         "stack_bytes_after": [4 << 20] * 7, "gctrace_ns": [1.9e4] * 7}],
+                         "stack_bytes_after": [4 << 20] * 7, "gctrace_ns": [1.9e4] * 7},
+                        go_live_row(2e8)],
             "timeline": [timeline_row("immediate", ["SSS", "SFS", "FF-", "FFR"]), timeline_row("serial", ["SSS", "SSS", "FFF", "FRF"])],
             "instructions": [{"policy": policy, "stack_bytes": 4096, "step": step, "instructions": count, "d1_misses": count / 60,
                               "ll_misses": 0.0} for policy, count in (("serial", 190.0), ("bitmap", 0.5))
@@ -564,7 +572,29 @@ class ReachTest(unittest.TestCase):
     def test_outside_real_gos_range(self):
         def change(content):
             content["go_program"][0]["drain_ns"] = [ns * 8 for ns in content["go_program"][0]["drain_ns"]]
-        self.assertEqual(self.missed_by(change), ["serial: outside real Go's range"])
+        there = "serial: outside real Go's range, of another machine"
+        widened = "serial: the same, the range widened by the machines' speeds"
+        self.assertEqual(self.missed_by(change), [there, widened])
+
+        def here(factor, cycle_ns):
+            def change(content):
+                content["go_program"][0]["drain_ns"] = [ns * factor for ns in content["go_program"][0]["drain_ns"]]
+                content["go_live"][-1] = go_live_row(cycle_ns)
+            return change
+        twice_as_fast, twice_as_slow = 236501993 / 2 * 1.024, 236501993 * 2 * 1.024
+        self.assertEqual(self.missed_by(here(0.4, twice_as_fast)), [there], "cheaper than there, and so is Go")
+        self.assertEqual(self.missed_by(here(0.4, twice_as_slow)), [there, widened])
+        self.assertEqual(self.missed_by(here(2, twice_as_slow)), [there], "dearer than there, and so is Go")
+
+    def test_the_two_machines_speeds_are_compared_at_equal_n(self):
+        content = fixture()
+        speed = reach.go_speed(content)
+        self.assertEqual((speed.here["stacks"], speed.there["stacks"]), (102400, 100000))
+        self.assertAlmostEqual(speed.ratio.mid, 2e8 / 102400 / (236501993 / 100000))
+        del content["go_live"][-1]
+        self.assertIsNone(reach.go_speed(content), "1,024 goroutines tell nothing")
+        verdicts = {row[0]: verdict for row, verdict in self.verdicts(content).items()}
+        self.assertIsNone(verdicts["serial: the same, the range widened by the machines' speeds"])
 
     def test_what_was_not_measured_has_no_verdict(self):
         content = fixture()

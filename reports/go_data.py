@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 FILES = ("go-seed-commit.csv", "go1.4.csv", "go1.19.csv")
-FIGURES = ("ns_per_stack_med", "ns_per_stack_min", "ns_per_stack_max", "drain_ns_med", "pause_ns_med")
+FIGURES = ("ns_per_stack_med", "ns_per_stack_min", "ns_per_stack_max", "drain_ns_med", "pause_ns_med", "mark_ns_med")
 
 
 def load_go(data_dir):

@@ -104,7 +104,7 @@ def _real(results):
         inside = sum(row.verdict.startswith("met") for row in rows)
         text += (f"Its own drain, timed at the commit of 2014, takes {human.digits(min(row.go['ns_per_stack_min'] for row in rows))} to "
                  f"{human.digits(max(row.go['ns_per_stack_max'] for row in rows))} ns a stack; `serial` under the same program lies "
-                 f"in its range at {inside} of {len(rows)} equal n and sizes")
+                 f"in its range at {inside} of {len(rows)} equal n and sizes{_at_this_speed(results)}")
     else:
         text += "Its program was not run in this run"
     live = find.go_live_rows(results)
@@ -113,6 +113,16 @@ def _real(results):
         text += (f". {live[0]['version']} here stops the world for {_median(row['pause_ns'])} with {human.count(row['stacks'])} "
                  "goroutines and frees after it, as the commit suggested")
     return text + "."
+
+
+def _at_this_speed(results):
+    speed = reach.go_speed(results)
+    if not speed:
+        return ""
+    cases = reach.go_at_this_speed(results)
+    inside = sum(case.estimate.mid <= 1 for case in cases)
+    return (f", and at {inside} when the range is widened by what {speed.here['version']} says of the two machines "
+            f"({human.ratio(speed.ratio.mid)} its time there)")
 
 
 def _trust(results):

@@ -134,8 +134,22 @@ def _go_target(results):
         "the scheduler of that time takes them from its queues, one in 61 out of turn, and the mark meets them in the order in which "
         "they were made: so the drain goes by address in the first cycle, and less so in each that follows, as real Go's does; the "
         "drain study above shuffles all, and costs more. What differs: our mark reads a few lines a goroutine where Go's unwinds frames by tables "
-        f"({_go_mark(results)}) and so leaves less in the caches; cold is the other end. Go's figures are of another day, on a "
-        f"machine of this kind. {tables.range_kind(estimates)}", "note"))
+        f"({_go_mark(results)}) and so leaves less in the caches; cold is the other end. Go's figures are of another day and another "
+        f"machine{_go_speed(results)}. {tables.range_kind(estimates)}", "note"))
+
+
+def _go_speed(results):
+    """How this machine compares with the one that Go's figures are from, and what that makes of its ranges."""
+    speed = reach.go_speed(results)
+    if not speed:
+        return ", of which this run can't tell the speed: this machine's Go was not asked"
+    inside = [tables.verdict_of(case.estimate, 0, 1).startswith("met") for case in reach.go_at_this_speed(results)]
+    here = stats.median(speed.here["cycle_ns"]) / speed.here["stacks"]
+    there = speed.there["mark_ns_med"] / speed.there["stacks"]
+    return (f", where the mark of {speed.here['version']} took a goroutine of {human.size(speed.there['stack_bytes'])} {human.time(there)} "
+            f"({human.count(speed.there['stacks'])} of them); here the whole collection of a program of that kind takes {human.time(here)}, "
+            f"{human.ratio(speed.ratio.mid)} that. If a range may reach that far beyond its end, {sum(inside)} of {len(inside)} "
+            "medians lie in it")
 
 
 def _go_cell(row):
