@@ -16,7 +16,7 @@ h1{font-size:1.35rem;line-height:1.3;margin:.2em 0 .5em}h2{font-size:1.05rem;mar
 p{margin:.4em 0}code,pre,svg text{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
 code{overflow-wrap:anywhere}.verdict{border-left:4px solid var(--bad);background:var(--badbg);padding:8px 14px;border-radius:0 6px 6px 0}
 .verdict.fine{border-color:var(--m1);background:var(--panel)}.dim{color:var(--dim)}
-.scroll{overflow-x:auto;border:1px solid var(--rule);border-radius:6px;padding:6px}
+.scroll{overflow-x:auto;border:1px solid var(--rule);border-radius:6px;padding:6px}.scroll svg{width:100%;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:.6em 0;padding:0;list-style:none;font-size:.86rem}
 .legend svg{display:inline-block;width:22px;height:14px;vertical-align:-2px;margin-right:5px}
 ol.story{padding:0;list-style:none}ol.story>li{padding:3px 0;border-top:1px solid var(--rule)}
@@ -41,7 +41,7 @@ svg .badtext{fill:var(--bad);font-weight:700;paint-order:stroke;stroke:var(--bg)
 .pointer.bad{stroke:var(--bad);stroke-width:2.4}.tipbad{fill:var(--bad)}.cross{stroke:var(--bad);stroke-width:2.6;fill:none}
 .fatal{fill:none;stroke:var(--bad);stroke-width:2.5;rx:5}
 @media print{:root{--bg:#fff}body{max-width:none;padding:0;font-size:11px}.scroll{overflow:visible;border:0;padding:0}
-.scroll svg{width:100%;height:auto}h2{break-after:avoid}li,.verdict{break-inside:avoid}}
+.scroll svg{min-width:0!important}h2{break-after:avoid}li,.verdict{break-inside:avoid}}
 )css";
 
 struct LegendRow {

@@ -104,11 +104,13 @@ class Svg {
     add("<path d=\"M%.1f %.1f l-4.5 -8 l9 0 z\" class=\"%s\"/>", x, y, kind.c_str());
   }
   std::string whole(double width, double height, const std::string& label) const {
+    // A page that is a little too narrow shows it a little smaller: the end, which is what matters, is in sight.
+    constexpr double kSmallest = 0.8;
     std::array<char, 300> head;
     std::snprintf(head.data(), head.size(),
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
-                  "height=\"%.0f\">\n<title>",
-                  width, height, width, height);
+                  "height=\"%.0f\" style=\"min-width:%.0fpx;max-width:%.0fpx\">\n<title>",
+                  width, height, width, height, width * kSmallest, width);
     return head.data() + escaped(label) + "</title>\n" + body_ + "</svg>\n";
   }
 
