@@ -22,7 +22,8 @@ class QueueingPool : public DeferringPool {
     queue_locks_ = 0;
   }
 
-  void retire(Proc proc, Stack stack, RetireWhy why) SD_EXCLUDES(queue_mutex_) {
+  // Not a call, so that it lies beside its pool's end_mark (AnyPool).
+  [[gnu::always_inline]] void retire(Proc proc, Stack stack, RetireWhy why) SD_EXCLUDES(queue_mutex_) {
     const StackQueue seen = planted(Defect::kQ2LostPush) ? head_without_lock() : StackQueue{};
     yield_point(Yield::kRetire);
     if (!queues(why)) {
