@@ -119,8 +119,7 @@ def _at_this_speed(results):
     speed = reach.go_speed(results)
     if not speed:
         return ""
-    cases = reach.go_at_this_speed(results)
-    inside = sum(case.estimate.mid <= 1 for case in cases)
+    inside, _ = reach.inside_at_this_speed(results)
     return (f", and at {inside} when the range is widened by what {speed.here['version']} says of the two machines "
             f"({human.ratio(speed.ratio.mid)} its time there)")
 

@@ -183,6 +183,12 @@ def go_at_this_speed(results):
     return _go(results, min(1.0, speed.ratio.mid), max(1.0, speed.ratio.mid)) if speed else []
 
 
+def inside_at_this_speed(results):
+    """How many of these cases lie inside, and how many there are."""
+    cases = go_at_this_speed(results)
+    return sum(case.estimate.mid <= 1 for case in cases), len(cases)
+
+
 def _outside(estimate, low, high):
     def factor(value):
         return value / high if value > high else low / value if value < low else 1.0

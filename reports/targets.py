@@ -36,8 +36,8 @@ def _hand_off_target(results):
                      tables.judged(used[0], 0, HAND_OFF_TARGET_NS)])
     headers = ("stacks", "hand-off, p50", f"floor: {find.FLOOR}", "difference, in turns", "target")
     return Html(head + tables.table(headers, body) + tables.paragraph(
-        f"Warm: as at the end of a real mark, the pool itself was in use a moment ago, and in a repetition just before, "
-        f"for which nothing was flushed but stacks. The floor is the same call in "
+        "Warm: as at the end of a real mark, the pool itself was in use a moment ago, and in a repetition just before, "
+        "for which nothing was flushed but stacks. The floor is the same call in "
         f"a policy that has nothing to hand over. {_slope(rows, floors)} {tables.range_kind(estimates)}", "note"))
 
 
@@ -143,12 +143,12 @@ def _go_speed(results):
     speed = reach.go_speed(results)
     if not speed:
         return ", of which this run can't tell the speed: this machine's Go was not asked"
-    inside = [tables.verdict_of(case.estimate, 0, 1).startswith("met") for case in reach.go_at_this_speed(results)]
+    inside, cases = reach.inside_at_this_speed(results)
     here = stats.median(speed.here["cycle_ns"]) / speed.here["stacks"]
     there = speed.there["mark_ns_med"] / speed.there["stacks"]
     return (f", where the mark of {speed.here['version']} took a goroutine of {human.size(speed.there['stack_bytes'])} {human.time(there)} "
             f"({human.count(speed.there['stacks'])} of them); here the whole collection of a program of that kind takes {human.time(here)}, "
-            f"{human.ratio(speed.ratio.mid)} that. If a range may reach that far beyond its end, {sum(inside)} of {len(inside)} "
+            f"{human.ratio(speed.ratio.mid)} that. If a range may reach that far beyond its end, {inside} of {cases} "
             "medians lie in it")
 
 
