@@ -1,7 +1,9 @@
-add_library(stackdrain_machine STATIC machine.cc checker.cc differential.cc lock_graph.cc signature.cc explain.cc
-                                      fiber.cc race.cc schedule.cc schedule_mutator.cc schedule_text.cc)
-stackdrain_profiled(stackdrain_machine)
-target_link_libraries(stackdrain_machine PUBLIC stackdrain_program)
+stackdrain_library(stackdrain_machine SOURCES machine.cc checker.cc differential.cc lock_graph.cc signature.cc explain.cc
+                                      LIBS stackdrain_program)
+# Programs as cooperative threads; without marks nobody would see what they come to.
+add_library(stackdrain_schedule STATIC fiber.cc race.cc schedule.cc schedule_mutator.cc schedule_text.cc)
+target_link_libraries(stackdrain_schedule PUBLIC stackdrain_machine${STACKDRAIN_MARKED})
+stackdrain_profiled(stackdrain_schedule schedule_throughput)
 if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
   # What watches is no part of what is explored: which of its branches are taken says nothing before it reports. Nor is
   # the machine, which says itself what it comes by (count_states): as edges too that is a feature more a branch for the
@@ -24,7 +26,7 @@ if(STACKDRAIN_FUZZ_ENGINE STREQUAL "libfuzzer")
 endif()
 # Without yield points nothing can be interrupted.
 stackdrain_test(schedule_test SOURCES schedule_test.cc race_test.cc $<$<BOOL:${STACKDRAIN_YIELDS}>:schedule_points_test.cc>
-                LIBS stackdrain_machine)
+                LIBS stackdrain_schedule)
 if(TARGET schedule_test)
   target_compile_definitions(schedule_test PRIVATE STACKDRAIN_CORPUS="${PROJECT_SOURCE_DIR}/corpus")
 endif()

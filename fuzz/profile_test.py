@@ -28,8 +28,8 @@ class InAFolder(unittest.TestCase):
 class Made(InAFolder):
     def setUp(self):
         super().setUp()
-        self.program = self.folder / "fuzz/throughput"
-        self.program.parent.mkdir()
+        self.programs = [self.folder / "fuzz" / name for name in COMMAND.RATES]
+        self.programs[0].parent.mkdir()
         self.told, self.ran = b"counts", []
         for name, instead in (("build", lambda *_, **__: self.folder), ("output_of", self.run_or_merge)):
             patch = mock.patch.object(COMMAND, name, instead)
@@ -37,14 +37,15 @@ class Made(InAFolder):
             patch.start()
         self.built(1000)
 
-    def built(self, when):
-        self.program.touch()
-        os.utime(self.program, (when, when))
+    def built(self, when, programs=slice(None)):
+        for program in self.programs[programs]:
+            program.touch()
+            os.utime(program, (when, when))
 
     def run_or_merge(self, command, env=None):
         self.ran.append(Path(command[0]).name)
         target = Path(env["LLVM_PROFILE_FILE"]) if env else Path(command[2].removeprefix("-output="))
-        target.write_bytes(self.told if env else Path(command[3]).read_bytes() + b", merged")
+        target.write_bytes(self.told + f" of {self.ran[-1]}".encode() if env else Path(command[3]).read_bytes() + b", merged")
         return ""
 
     def profile(self):
@@ -54,16 +55,19 @@ class Made(InAFolder):
 
     def test_once(self):
         first = self.profile()
-        self.assertEqual(first.read_bytes(), b"counts, merged")
-        self.assertEqual(self.ran, ["throughput", "llvm-profdata-19"])
+        self.assertEqual({told.name: told.read_bytes() for told in first.iterdir()},
+                         {"throughput.profdata": b"counts of throughput, merged", "schedule_throughput.profdata": b"counts of schedule_throughput, merged"})
+        self.assertEqual(self.ran, ["throughput", "llvm-profdata-19", "schedule_throughput", "llvm-profdata-19"])
         self.assertEqual(self.profile(), first)
-        self.assertEqual(len(self.ran), 2)
+        self.assertEqual(len(self.ran), 4)
 
     def test_again_when_the_program_is_another(self):
         first = self.profile()
-        self.built(first.stat().st_mtime + 10)
-        self.assertEqual(self.profile().name, first.name, "the same counts, the same name: nothing is compiled again")
-        self.assertEqual(len(self.ran), 4)
+        for program in (slice(0, 1), slice(1, 2)):
+            self.built(self.profile().stat().st_mtime + 10, program)
+            before = len(self.ran)
+            self.assertEqual(self.profile().name, first.name, "the same counts, the same name: nothing is compiled again")
+            self.assertEqual(len(self.ran), before + 4)
         self.told = b"other counts"
         self.built(self.profile().stat().st_mtime + 10)
         second = self.profile()
@@ -104,15 +108,17 @@ class Taken(InAFolder):
 
 class Used(unittest.TestCase):
     def test_by_the_libraries_and_by_nothing_that_has_a_main(self):
-        folder = COMMAND.build("fuzz", ["stackdrain_machine"], quiet=True)
+        folder = COMMAND.build("fuzz", ["stackdrain_machine", "stackdrain_schedule"], quiet=True)
         lines = [one["command"] for one in json.loads((folder / "compile_commands.json").read_text(encoding="utf-8"))]
         profiles = {"/".join(Path(re.search(r" -o (\S+)", line)[1]).parts[-2:]): re.findall(r"-fprofile-use=(\S+)", line)
                     for line in lines}
-        made = [str(COMMAND.profile_of_fuzzing())]
-        self.assertTrue(Path(made[0]).exists())
-        for library in ("machine.dir/machine", "program.dir/mutator", "target.dir/stack_pool"):
-            self.assertEqual(profiles[f"stackdrain_{library}.cc.o"], made, library)
-        for other in ("encode_program", "policy_fuzzer", "throughput"):
+        for rate, libraries in {"throughput": ("machine.dir/machine", "program.dir/mutator", "target.dir/stack_pool"),
+                                "schedule_throughput": ("schedule.dir/schedule", "machine_marked.dir/checker", "target_marked.dir/stack_pool")}.items():
+            made = [str(COMMAND.profile_of_fuzzing() / f"{rate}.profdata")]
+            self.assertTrue(Path(made[0]).exists())
+            for library in libraries:
+                self.assertEqual(profiles[f"stackdrain_{library}.cc.o"], made, library)
+        for other in ("encode_program", "policy_fuzzer", "throughput", "schedule_throughput"):
             self.assertEqual(profiles[f"{other}.dir/{other}.cc.o"], [], other)
 
 

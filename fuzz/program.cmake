@@ -1,6 +1,4 @@
-add_library(stackdrain_program STATIC program.cc mutator.cc)
-stackdrain_profiled(stackdrain_program)
-target_link_libraries(stackdrain_program PUBLIC stackdrain_target)
+stackdrain_library(stackdrain_program SOURCES program.cc mutator.cc LIBS stackdrain_target)
 stackdrain_test(program_test SOURCES program_test.cc mutator_test.cc LIBS stackdrain_program)
 # AFL++ itself loads it, so it is built as the tool is and not as a harness; its sources once more, as code that can be moved.
 add_library(afl_mutator MODULE EXCLUDE_FROM_ALL afl_mutator.cc mutator.cc program.cc)

@@ -4,21 +4,16 @@
 // operation, walks by what there is to walk) and with the full walk after every operation. The programs are the
 // mutator's, so about as much of them happens as when fuzzing; `done` is the share of operations that were no no-ops.
 //
-// `throughput SECONDS schedules`: the same of schedule_fuzzer, with programs whose schedule has about 64 points.
-//
 // `throughput train`: runs other programs than these, always the same and so many times, and prints nothing: what a
 // build that counts (preset fuzz-counting) makes its profile of.
 #include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <string_view>
 
 #include "fuzz/machine.h"
 #include "fuzz/mutator.h"
-#include "fuzz/schedule.h"
-#include "fuzz/schedule_mutator.h"
 
 namespace stackdrain {
 namespace {
@@ -66,59 +61,6 @@ Rate measure(Machine& machine, const Programs& programs, const PolicyRow& policy
   return {static_cast<double>(executions) / elapsed, 1 - static_cast<double>(no_ops) / operations};
 }
 
-constexpr size_t kFewestPoints = 48;
-constexpr size_t kMostPoints = 80;
-
-struct Schedule {
-  std::array<uint8_t, kBytes> bytes{};
-  size_t size = 0;
-};
-
-// Grown by the mutator from nothing until a run of it has about 64 points.
-Schedule make_schedule(Scheduler& scheduler, const PolicyRow& policy, uint32_t seed) {
-  Schedule schedule;
-  for (uint32_t turn = 0;; ++turn) {
-    schedule.size = mutate_schedule(schedule.bytes.data(), schedule.size, kBytes, seed * 4096 + turn, nullptr);
-    const ScheduleVerdict& verdict = scheduler.run({schedule.bytes.data(), schedule.size}, policy);
-    if (verdict.steps >= kFewestPoints && verdict.steps <= kMostPoints && verdict.switches != 0) return schedule;
-    if (verdict.steps > kMostPoints) schedule.size = 0;
-  }
-}
-
-using Schedules = std::array<Schedule, kPrograms>;
-
-void make_schedules(Schedules& schedules, Scheduler& scheduler, const PolicyRow& policy, uint32_t first_seed) {
-  for (uint32_t i = 0; i < kPrograms; ++i) schedules[i] = make_schedule(scheduler, policy, first_seed + i);
-}
-
-int run_schedules(double seconds) {
-  static Scheduler scheduler;
-  static Schedules schedules;
-  for (const PolicyRow& policy : policies()) {
-    if (!policy.claims.sound) continue;
-    make_schedules(schedules, scheduler, policy, kMeasured);
-    uint64_t executions = 0;
-    uint64_t points = 0;
-    uint64_t switches = 0;
-    double elapsed = 0;
-    for (const std::clock_t begun = std::clock(); elapsed < seconds;) {  // of the processor: one thread, nothing waits
-      for (const Schedule& schedule : schedules) {
-        const ScheduleVerdict& verdict = scheduler.run({schedule.bytes.data(), schedule.size}, policy);
-        points += verdict.steps;
-        switches += verdict.switches;
-      }
-      executions += kPrograms;
-      elapsed = static_cast<double>(std::clock() - begun) / CLOCKS_PER_SEC;
-    }
-    const double runs = static_cast<double>(executions);
-    std::printf(
-        "{\"fuzzer\":\"schedule_fuzzer\",\"policy\":\"%s\",\"points\":%.1f,\"interruptions\":%.1f,"
-        "\"executions_per_second\":%.0f}\n",
-        policy.name.data(), static_cast<double>(points) / runs, static_cast<double>(switches) / runs, runs / elapsed);
-  }
-  return 0;
-}
-
 int run(double seconds) {
   static Machine machine;
   static Programs programs;
@@ -141,17 +83,13 @@ int run(double seconds) {
 
 int train() {
   static Machine machine;
-  static Scheduler scheduler;
   static Programs programs;
-  static Schedules schedules;
   make_programs(programs, kTrained);
   for (const PolicyRow& policy : policies()) {
     if (!policy.claims.sound) continue;
-    make_schedules(schedules, scheduler, policy, kTrained);
     for (int turn = 0; turn < kTrainings; ++turn) {
       machine.walk_always(turn == 0);
       for (const Program& program : programs) machine.run({program.data(), program.size()}, policy);
-      for (const Schedule& schedule : schedules) scheduler.run({schedule.bytes.data(), schedule.size}, policy);
     }
   }
   return 0;
@@ -162,6 +100,5 @@ int train() {
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "train") return stackdrain::train();
-  if (argc > 2 && std::string_view(argv[2]) == "schedules") return stackdrain::run_schedules(std::atof(argv[1]));
   return stackdrain::run(argc > 1 ? std::atof(argv[1]) : 1.0);
 }

@@ -2,9 +2,11 @@
 //
 // A plain field that a lock or a phase guards is marked where it is read and written: shared_read(field),
 // shared_write(field). A harness that installs a hook learns who came to which field and whether anything orders them;
-// elsewhere a mark is nothing. Atomic<T> is std::atomic<T>; where yield points are compiled in, each step on one is
-// told too, is a place where its thread can be interrupted, and a store may become visible to others later than it was
-// made.
+// elsewhere a mark is nothing. Atomic<T> is std::atomic<T>; where marks are compiled in, each step on one is told too,
+// is a place where its thread can be interrupted, and a store may become visible to others later than it was made.
+//
+// Marks are compiled in with the yield points, but for the harnesses that run programs: those have one thread, and an
+// eighth of an execution would go into asking whether anybody is to be told (STACKDRAIN_MARKS=0).
 #pragma once
 
 #include <atomic>
@@ -12,6 +14,10 @@
 #include <cstring>
 
 #include "target/yield.h"
+
+#ifndef STACKDRAIN_MARKS
+#define STACKDRAIN_MARKS STACKDRAIN_YIELDS
+#endif
 
 namespace stackdrain {
 
@@ -54,7 +60,7 @@ class AccessHook {
   ~AccessHook() = default;
 };
 
-#if STACKDRAIN_YIELDS
+#if STACKDRAIN_MARKS
 inline thread_local AccessHook* access_hook = nullptr;
 // Has any thread a hook? Looked at first, because where nobody has one a mark must cost next to nothing, and sanitizers
 // check each look at a thread's own variable, but not one at a constant address.
