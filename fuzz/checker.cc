@@ -118,6 +118,7 @@ const char* name_of(RootKind kind) {
 void Checker::reset(const Watched& watched) {
   watched_ = watched;
   arena_base_ = watched.pool->arena_base();
+  params_ = &watched.pool->params();
   failed_ = false;
   flushed_ = overlap_ = false;
   inside_count_ = before_release_count_ = shrunk_checked_ = 0;
@@ -178,7 +179,7 @@ bool Checker::check_watched_pointer(const Held& held, const char* who, int numbe
 
 // What write barriers buffered waits to be judged as what a marker LOADed does.
 bool Checker::check_buffered_pointers() {
-  for (Proc proc = 0; proc < watched_.pool->params().procs; ++proc) {
+  for (Proc proc = 0; proc < params_->procs; ++proc) {
     for (const Held& held : watched_.collector->buffered(proc)) {
       if (!check_watched_pointer(held, "the write buffer of p", proc)) return false;
     }
@@ -216,11 +217,12 @@ bool Checker::check_accounts() {
     return report(Invariant::kE1, "system %" PRIu64 " bytes, but heap %" PRIu64 " + stack %" PRIu64 " + idle %" PRIu64,
                   stats.system_bytes, stats.heap_bytes, stats.stack_bytes, stats.idle_bytes);
   }
-  if (stats.system_bytes != watched_.pool->arena_mapped() || stats.released_bytes > stats.idle_bytes) {
+  const size_t mapped = watched_.pool->arena_mapped();
+  if (stats.system_bytes != mapped || stats.released_bytes > stats.idle_bytes) {
     return report(Invariant::kE5, "system %" PRIu64 " bytes, mapped %zu; released %" PRIu64 " of idle %" PRIu64,
-                  stats.system_bytes, watched_.pool->arena_mapped(), stats.released_bytes, stats.idle_bytes);
+                  stats.system_bytes, mapped, stats.released_bytes, stats.idle_bytes);
   }
-  const PoolParams& params = watched_.pool->params();
+  const PoolParams& params = *params_;
   if (watched_.claims.pools_as_go && params.arena_pages != 0 &&
       stats.system_bytes > uint64_t{params.arena_pages} << kPageShift) {
     return report(Invariant::kE5, "%" PRIu64 " bytes are mapped, of an arena of %u pages", stats.system_bytes,
@@ -378,7 +380,7 @@ void Checker::begin_walk() {
   deferred_seen_ = 0;
   walk_size_ = 0;
   claimed_in_ = {};
-  for (int proc = 0; proc < watched_.pool->params().procs; ++proc) {
+  for (int proc = 0; proc < params_->procs; ++proc) {
     cache_bytes_[static_cast<size_t>(proc)] = {};
     shelf_bytes_[static_cast<size_t>(proc)] = {};
   }
@@ -464,7 +466,7 @@ void Checker::slot(const SlotView& view) {
 bool Checker::check_room(const SlotView& view) {
   const bool shelved = view.place == SlotPlace::kShelved;
   const int order = order_of(view.bytes);
-  const PoolParams& params = watched_.pool->params();
+  const PoolParams& params = *params_;
   const size_t arena_bytes = size_t{params.arena_pages} << kPageShift;
   auto& held = shelved ? shelf_bytes_ : cache_bytes_;
   size_t& bytes = held[static_cast<size_t>(view.proc)][static_cast<size_t>(order)];
@@ -712,7 +714,7 @@ bool Checker::check_refused(uint32_t pages, int order, bool by_system) {
   if (failed_ || overlap_ || !watched_.claims.pools_as_go) return !failed_;
   // What was short of memory then may have had it freed since, in the same root job.
   if (watched_.claims.frees_after_grace && watched_.collector->phase() == Phase::kMark) return true;
-  const PoolParams& params = watched_.pool->params();
+  const PoolParams& params = *params_;
   const size_t mapped = watched_.pool->arena_mapped() >> kPageShift;
   const size_t align = watched_.claims.aligns_stacks && order != kNoOrder ? std::min(pages, 64u) : 1;
   const bool can_grow =
@@ -729,7 +731,7 @@ bool Checker::check_refused(uint32_t pages, int order, bool by_system) {
 
 bool Checker::check_mapped(size_t before, uint32_t pages) {
   if (failed_ || overlap_ || !watched_.claims.pools_as_go) return !failed_;
-  const size_t most = std::max(watched_.pool->params().grow_chunk_bytes, size_t{pages} << kPageShift);
+  const size_t most = std::max(params_->grow_chunk_bytes, size_t{pages} << kPageShift);
   const size_t mapped = watched_.pool->arena_mapped();
   if (mapped - before <= most) return true;
   return report(Invariant::kE5, "%zu bytes were mapped for %u pages; a chunk, or they, are %zu", mapped - before, pages,
@@ -1036,7 +1038,7 @@ bool Checker::check_cache_release() {
 
 bool Checker::check_step_size(size_t budget, size_t freed, size_t left) {
   if (failed_) return false;
-  const PoolParams& params = watched_.pool->params();
+  const PoolParams& params = *params_;
   const size_t told = budget != 0                              ? budget
                       : params.drain_hold == DrainHold::kEach  ? 1
                       : params.drain_hold == DrainHold::kBatch ? size_t{params.drain_batch}
@@ -1046,7 +1048,7 @@ bool Checker::check_step_size(size_t budget, size_t freed, size_t left) {
 }
 
 uint64_t Checker::hold_bound(size_t budget, uint64_t stacks, uint64_t pages) const {
-  const PoolParams& params = watched_.pool->params();
+  const PoolParams& params = *params_;
   switch (watched_.claims.hold_bound) {
     case HoldBound::kUnsaid:
       break;

@@ -183,6 +183,7 @@ class Checker final : private WalkVisitor {
   size_t before_release_count_ = 0;
   size_t shrunk_checked_ = 0;  // of the model's shrunk stacks: those whose spans were looked at
   uintptr_t arena_base_ = 0;
+  const PoolParams* params_ = nullptr;  // the pool's own
   Violation violation_;
   bool failed_ = false;
   bool flushed_ = false;

@@ -65,16 +65,16 @@ void Machine::reset(ProgramView program, const PolicyRow& policy) {
   program_ = program;
   length_ = std::min(program.size(), kMaxOperations);
   const bool says = length_ > 0 && !program[0].reserved() && program[0].op() == Op::kWorld;
-  const PoolParams params = says ? world_params(program[0], concurrent_) : default_world(concurrent_);
-  pool_->reset(params);
+  params_ = says ? world_params(program[0], concurrent_) : default_world(concurrent_);
+  pool_->reset(params_);
   for (uint32_t g = 0; g < kGoroutines; ++g) goroutines_[g].reset(g);
   collector_.reset(*pool_);
   collector_.set_heap_roots(model_.heap);
   model_.reset();
-  if (policy.claims.pools_as_go) model_.demand.begin(params.orders);
-  if (policy.claims.keeps_shelves) model_.demand.keep_shelves(params);
+  if (policy.claims.pools_as_go) model_.demand.begin(params_.orders);
+  if (policy.claims.keeps_shelves) model_.demand.keep_shelves(params_);
   checker_.reset({pool_, &collector_, goroutines_, &model_, policy.claims});
-  checker_.check_fresh(params);
+  checker_.check_fresh(params_);
   verdict_ = {};
   verdict_.operations = length_;
   index_ = next_ = armed_count_ = 0;
@@ -213,7 +213,7 @@ void Machine::see_claimed(uint32_t g) {
   ModelGoroutine& owner = expected(g);
   claim_.from = owner.status;
   claim_.old = retired_of(g);
-  claim_.counted = owner.counted(pool_->params());
+  claim_.counted = owner.counted(params_);
   owner.in_move = true;
 }
 
@@ -519,19 +519,19 @@ void Machine::expect_allocated(Stack stack, Proc proc) {
 void Machine::settle_refill() {
   const uint64_t expected = model_.demand.cached_bytes();
   const uint64_t cached = pool_->stats().cached_bytes;
-  const bool exhausted = refused_ || pool_->arena_mapped() == size_t{pool_->params().arena_pages} << kPageShift;
+  const bool exhausted = refused_ || pool_->arena_mapped() == size_t{params_.arena_pages} << kPageShift;
   model_.demand.settle(exhausted && cached < expected ? expected - cached : 0);
 }
 
 void Machine::expect_flushed() {
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) model_.demand.flushed(proc);
+  for (Proc proc = 0; proc < params_.procs; ++proc) model_.demand.flushed(proc);
 }
 
 // A stack of so many bytes was refused for want of memory.
 void Machine::refuse(size_t bytes) {
   starve();
   const int order = order_of(bytes);
-  const bool small = order < pool_->params().orders;
+  const bool small = order < params_.orders;
   checker_.check_refused(small ? kPoolSpanPages : pages_for(bytes), small ? order : kLargeOrder, refused_);
 }
 
@@ -636,16 +636,16 @@ bool Machine::grow_to(uint32_t g, size_t new_bytes, size_t frame_bytes) {
   owner.in_move = false;
   if (checker_.failed()) return false;
   const Stack fresh = goroutine(g).stack();
-  if (grown && new_bytes > pool_->params().max_stack_bytes) {
-    checker_.report(Invariant::kD3, "g%u grew beyond the maximum of %zu bytes, to %zu", g,
-                    pool_->params().max_stack_bytes, new_bytes);
+  if (grown && new_bytes > params_.max_stack_bytes) {
+    checker_.report(Invariant::kD3, "g%u grew beyond the maximum of %zu bytes, to %zu", g, params_.max_stack_bytes,
+                    new_bytes);
   }
   if (grown && fresh.bytes() != new_bytes) {
     checker_.report(Invariant::kD3, "g%u grew from %zu to %zu bytes, the rule says %zu", g, old.stack.bytes(),
                     fresh.bytes(), new_bytes);
   }
   if (grown) expect_move(g, old, RetireWhy::kGrown, proc);
-  if (!grown && new_bytes <= pool_->params().max_stack_bytes) refuse(new_bytes);
+  if (!grown && new_bytes <= params_.max_stack_bytes) refuse(new_bytes);
   if (!grown) checker_.check_goroutine(g);
   note("g%u %s from %zu to %zu bytes", g, grown ? "grew" : "could not grow", old.stack.bytes(), new_bytes);
   return grown;
@@ -658,7 +658,7 @@ const char* Machine::do_call(Operation operation) {
   if (owner.status != GoStatus::kRunning) return "it doesn't run";
   if (owner.frames == kMaxFrames) return "its frames are at the model's limit";
   const size_t frame = frame_bytes_of(operation.arg(1));
-  const size_t need = owner.used + frame + pool_->params().guard_bytes;
+  const size_t need = owner.used + frame + params_.guard_bytes;
   size_t bytes = owner.stack.bytes();
   while (bytes < need) bytes *= 2;
   const bool fits = bytes == owner.stack.bytes();
@@ -876,7 +876,7 @@ const char* Machine::do_heap_free(Operation operation) {
 
 const char* Machine::do_proc(Operation operation) {
   const int proc = static_cast<int>(operation.arg(0));
-  if (proc >= pool_->params().procs) return kNoProcessor;
+  if (proc >= params_.procs) return kNoProcessor;
   if (nested_) call(Op::kSetProc, "hook.resume_on(%d);", proc);
   proc_ = proc;
   return nullptr;
@@ -884,7 +884,7 @@ const char* Machine::do_proc(Operation operation) {
 
 const char* Machine::do_flush(Operation operation) {
   const int proc = static_cast<int>(operation.arg(0));
-  if (proc >= pool_->params().procs) return kNoProcessor;
+  if (proc >= params_.procs) return kNoProcessor;
   if (!mutators_run()) return kStopped;
   if (!collector_.has_thread(proc)) return kNoThread;
   if (nested_ && host_.proc == proc) return kBusy;
@@ -931,7 +931,7 @@ const char* Machine::do_refuse(uint32_t times) {
 
 // At a safepoint of its thread: not in the middle of anything.
 const char* Machine::do_die(Proc proc) {
-  if (proc >= pool_->params().procs) return kNoProcessor;
+  if (proc >= params_.procs) return kNoProcessor;
   if (!mutators_run()) return kStopped;
   if (!collector_.has_thread(proc)) return kNoThread;
   if (nested_ && host_.proc == proc) return kBusy;
@@ -942,7 +942,7 @@ const char* Machine::do_die(Proc proc) {
 
 // By a thread in the background, which has no processor of its own.
 const char* Machine::do_adopt(Proc proc) {
-  if (proc >= pool_->params().procs) return kNoProcessor;
+  if (proc >= params_.procs) return kNoProcessor;
   if (!mutators_run()) return kStopped;
   call(Op::kAdopt, "collector.adopt(%d);", proc);
   if (!collector_.adopt(proc)) return "its thread is not gone, or somebody takes over already";
@@ -953,7 +953,7 @@ const char* Machine::do_adopt(Proc proc) {
 }
 
 void Machine::adopt_all() {
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) {
+  for (Proc proc = 0; proc < params_.procs; ++proc) {
     if (collector_.has_thread(proc)) continue;
     call(Op::kAdopt, "collector.adopt(%d);", proc);
     collector_.adopt(proc);
@@ -974,7 +974,7 @@ void Machine::begin_cycle(CycleKind kind) {
   checker_.check_begun(kind, cycle, cached);
   if (kind.concurrent) expect_flushed();
   for (int marker = 0; marker < kMachineMarkers; ++marker) note_reader(marker);
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) note_buffer(proc);
+  for (Proc proc = 0; proc < params_.procs; ++proc) note_buffer(proc);
   checker_.note_mark_began();
 }
 
@@ -1213,7 +1213,7 @@ bool Machine::end_cycle(bool goes_on) {
   host_ = {};
   if (!end_mark_in_bounds() || !check_all_judged()) return false;
   for (size_t i = 0; i < model_.deferred.count; ++i) model_.deferred.items[i].handed_off = true;
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) note_buffer(proc);
+  for (Proc proc = 0; proc < params_.procs; ++proc) note_buffer(proc);
   const PolicyClaims& claims = policy_->claims;
   const uint64_t least = claims.defers_shrunk && claims.tells_places ? model_.deferred.count : 0;
   const bool look = !goes_on || model_.deferred.count != 0;    // else the caller sees the same
@@ -1418,7 +1418,7 @@ void Machine::finish() {
     verdict_.digests[g] = goroutine(g).digest();
   }
   if (!kill_all()) return;
-  for (Proc proc = 0; proc < pool_->params().procs; ++proc) {
+  for (Proc proc = 0; proc < params_.procs; ++proc) {
     call(Op::kFlush, "pool.flush_cache(%d);", proc);
     pool_->flush_cache(proc);
     model_.demand.flushed(proc);

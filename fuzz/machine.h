@@ -277,6 +277,7 @@ class Machine final : private YieldHook {
   std::array<Slot, kMaxPolicies> slots_;  // by row of policies()
   AnyPool* pool_ = nullptr;
   const PolicyRow* policy_ = nullptr;
+  PoolParams params_;  // of the run's world
   std::array<Goroutine, kGoroutines> goroutines_;
   Collector collector_;
   Model model_;

@@ -2,6 +2,8 @@
 // their span first; in a fuzzer it runs without ASan.
 #include "target/cached_pool.h"
 
+#include <span>
+
 namespace stackdrain {
 
 void CachedPool::count_into(PoolStats& stats) const {
@@ -10,22 +12,30 @@ void CachedPool::count_into(PoolStats& stats) const {
   uint64_t given_back = other_given_back_.load(std::memory_order_relaxed);
   uint64_t allocated_bytes = other_allocated_bytes_.load(std::memory_order_relaxed);
   uint64_t given_back_bytes = other_given_back_bytes_.load(std::memory_order_relaxed);
-  for (int p = 0; p < params_.procs; ++p) {
-    const StackCache& cache = caches_[static_cast<size_t>(p)];
+  const std::span caches(caches_.data(), static_cast<size_t>(params_.procs));
+  for (const StackCache& cache : caches) {
     stats.allocations += cache.allocations;
     given_back += cache.given_back;
     allocated_bytes += cache.allocated_bytes;
     given_back_bytes += cache.given_back_bytes;
-    for (int order = 0; order < kMaxOrders; ++order) {  // those that the pool does not have are empty
-      const CacheList& list = cache.lists[static_cast<size_t>(order)];
-      stats.allocations += list.allocations;
-      given_back += list.given_back;
-      allocated_bytes += list.allocations * order_bytes(order);
-      given_back_bytes += list.given_back * order_bytes(order);
-      stats.cached_bytes += list.bytes;
-      if (shelf_slots_[static_cast<size_t>(order)] == 0) continue;  // asked after each operation of a fuzzer
-      stats.cached_bytes +=
-          shelves_[static_cast<size_t>(p)].lists[static_cast<size_t>(order)].count * order_bytes(order);
+  }
+  // Asked after each operation of a fuzzer: few multiplications, and shelves only where there are any.
+  for (size_t order = 0; order < static_cast<size_t>(params_.orders); ++order) {
+    uint64_t allocations = 0;
+    uint64_t given = 0;
+    for (const StackCache& cache : caches) {
+      allocations += cache.lists[order].allocations;
+      given += cache.lists[order].given_back;
+      stats.cached_bytes += cache.lists[order].bytes;
+    }
+    const size_t slot = order_bytes(static_cast<int>(order));
+    stats.allocations += allocations;
+    given_back += given;
+    allocated_bytes += allocations * slot;
+    given_back_bytes += given * slot;
+    if (shelf_slots_[order] == 0) continue;
+    for (const StackShelves& shelves : std::span(shelves_.data(), caches.size())) {
+      stats.cached_bytes += shelves.lists[order].count * slot;
     }
   }
   stats.live_stacks = stats.allocations - given_back;
