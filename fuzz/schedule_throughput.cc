@@ -7,10 +7,9 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <ctime>
-#include <string_view>
 
+#include "fuzz/rates.h"
 #include "fuzz/schedule.h"
 #include "fuzz/schedule_mutator.h"
 
@@ -18,9 +17,6 @@ namespace stackdrain {
 namespace {
 
 constexpr size_t kSchedules = 256;
-constexpr uint32_t kMeasured = 1;     // the first of its seeds
-constexpr uint32_t kTrained = 10001;  // a profile of what is measured would flatter
-constexpr int kTrainings = 16;
 constexpr size_t kBytes = 64 * kBytesPerOperation;
 constexpr size_t kFewestPoints = 48;
 constexpr size_t kMostPoints = 80;
@@ -92,6 +88,5 @@ int train() {
 }  // namespace stackdrain
 
 int main(int argc, char** argv) {
-  if (argc > 1 && std::string_view(argv[1]) == "train") return stackdrain::train();
-  return stackdrain::run(argc > 1 ? std::atof(argv[1]) : 1.0);
+  return stackdrain::measure_or_train(argc, argv, stackdrain::run, stackdrain::train);
 }

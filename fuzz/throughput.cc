@@ -9,19 +9,15 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <string_view>
 
 #include "fuzz/machine.h"
 #include "fuzz/mutator.h"
+#include "fuzz/rates.h"
 
 namespace stackdrain {
 namespace {
 
 constexpr size_t kPrograms = 256;
-constexpr uint32_t kMeasured = 1;     // the first of its seeds
-constexpr uint32_t kTrained = 10001;  // a profile of what is measured would flatter
-constexpr int kTrainings = 16;
 constexpr size_t kOperations64 = 64;
 constexpr size_t kBytes = kOperations64 * kBytesPerOperation;
 using Program = std::array<uint8_t, kBytes>;
@@ -99,6 +95,5 @@ int train() {
 }  // namespace stackdrain
 
 int main(int argc, char** argv) {
-  if (argc > 1 && std::string_view(argv[1]) == "train") return stackdrain::train();
-  return stackdrain::run(argc > 1 ? std::atof(argv[1]) : 1.0);
+  return stackdrain::measure_or_train(argc, argv, stackdrain::run, stackdrain::train);
 }
