@@ -885,7 +885,7 @@ void Scheduler::plain(const void* field, bool writes, const Place& where) {
 
 void Scheduler::before(const void*, AtomicStep step, std::memory_order order) {
   if (quiet_) return;
-  if (me().adopts) note_buffers();  // what was left in one may be judged by now
+  note_buffers();  // what was in one may be judged in the middle of an operation, and freed by who comes next
   if (!std::exchange(in_one_go_, false)) point(Point::kAtomic);
   if (step == AtomicStep::kModify || order == std::memory_order_seq_cst) show_all(me());
 }
