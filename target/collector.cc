@@ -7,9 +7,11 @@ namespace stackdrain {
 
 void Collector::reset(AnyPool& pool) {
   pool_ = &pool;
-  held_ = {};
-  for (WriteBuffer& buffer : buffers_) buffer.count = 0;
-  for (Atomic<Owner>& owner : owners_) owner.store(Owner::kThread, std::memory_order_relaxed);
+  forget_held();
+  for (Proc proc = 0; proc < pool.params().procs; ++proc) {
+    buffers_[static_cast<size_t>(proc)].count = 0;
+    owner(proc).store(Owner::kThread, std::memory_order_relaxed);
+  }
   next_job_.store(0, std::memory_order_relaxed);
   bad_pointers_.store(0, std::memory_order_relaxed);
   objects_marked_.store(0, std::memory_order_relaxed);
@@ -25,13 +27,19 @@ void Collector::begin(CycleKind kind) {
   STACKDRAIN_CHECK(kind.markers >= 1 && kind.markers <= kMaxMarkers, "markers must be 1..16");
   kind_ = kind;
   ++cycle_;
-  held_ = {};
+  forget_held();
   next_job_.store(0, std::memory_order_relaxed);
   phase_ = Phase::kMark;
   judge_all_buffered();  // empty, but for the planted defect
   pool_->begin_cycle(kind);
   if (flushes_as_job()) return;
   flush_caches();
+}
+
+void Collector::forget_held() {
+  for (Held& held : held_) {
+    if (held.pointer != 0) held = {};
+  }
 }
 
 void Collector::flush_caches() {

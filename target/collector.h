@@ -157,6 +157,7 @@ class Collector {
   enum class Owner : uint8_t { kThread, kNobody, kHeir };
 
   Atomic<Owner>& owner(Proc proc) { return owners_[static_cast<size_t>(proc)]; }
+  void forget_held();
   void judge_buffered(Proc proc);
   void judge_all_buffered();
   void scan(int marker, const Goroutine& goroutine);

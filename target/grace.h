@@ -45,9 +45,11 @@ struct GraceOrders {
 template <class System, size_t kReaders, class Orders = GraceOrders>
 class Grace {
  public:
-  // Everybody is quiescent. Nobody may be at anything.
-  void reset() {
-    for (Reader& reader : readers_) reader.count.store(0, Orders::kOwn);
+  // Everybody is quiescent. Nobody may be at anything. From now on only the first `readers` come: each that might is a
+  // cache line for close() to look at.
+  void reset(size_t readers = kReaders) {
+    count_ = readers;
+    for (size_t reader = 0; reader < count_; ++reader) readers_[reader].count.store(0, Orders::kOwn);
     outstanding_ = {};
   }
 
@@ -71,7 +73,7 @@ class Grace {
   void close() {
     System::fence(Orders::kCloseFence);
     outstanding_ = {};
-    for (size_t reader = 0; reader < kReaders; ++reader) {
+    for (size_t reader = 0; reader < count_; ++reader) {
       const uint32_t count = readers_[reader].count.load(Orders::kSee);
       seen_[reader] = count;
       if ((count & 1) != 0) outstanding_[reader / kBits] |= uint64_t{1} << (reader % kBits);
@@ -94,7 +96,7 @@ class Grace {
   // not reached by programs: explore asks
   size_t outstanding() const {
     size_t count = 0;
-    for (size_t reader = 0; reader < kReaders; ++reader) {
+    for (size_t reader = 0; reader < count_; ++reader) {
       const bool waited_for = (outstanding_[reader / kBits] >> (reader % kBits) & 1) != 0;
       count += waited_for && !passed(reader) ? 1 : 0;
     }
@@ -111,6 +113,7 @@ class Grace {
 
   bool passed(size_t reader) const { return readers_[reader].count.load(Orders::kSee) != seen_[reader]; }
 
+  size_t count_ = kReaders;
   std::array<Reader, kReaders> readers_;
   std::array<uint32_t, kReaders> seen_{};                               // at close()
   std::array<uint64_t, (kReaders + kBits - 1) / kBits> outstanding_{};  // at close(), and not seen to have passed

@@ -317,21 +317,29 @@ bool PageHeap::give_back_memory(uint32_t first, uint32_t pages) {
 uint64_t PageHeap::release_idle(int64_t before) {
   MutexLock lock(mutex_);
   ++accounts_.locks_taken;
-  uint64_t bytes = 0;
-  for (SpanLinks& list : free_) {
-    for (Span* span = list.front(); span != nullptr; span = span->next) {
-      // not reached by programs: they have no clock, and release all that is idle
-      if (static_cast<int64_t>(span->limit) >= before) continue;
-      if (span->released) continue;
-      const uint64_t size = bytes_of(span->page_count());
-      // not reached by programs: the system refuses
-      if (!give_back_memory(span->first(), span->page_count())) continue;
-      span->released = true;
-      span->needs_zero = false;
-      bytes += size;
+  uint64_t bytes = release_list(free_[0], before);
+  for (size_t word = 0; word < non_empty_.size(); ++word) {
+    for (uint64_t bits = non_empty_[word]; bits != 0; bits &= bits - 1) {
+      bytes += release_list(free_[word * 64 + static_cast<size_t>(std::countr_zero(bits))], before);
     }
   }
   accounts_.released_bytes += bytes;
+  return bytes;
+}
+
+uint64_t PageHeap::release_list(const SpanLinks& list, int64_t before) {
+  uint64_t bytes = 0;
+  for (Span* span = list.front(); span != nullptr; span = span->next) {
+    // not reached by programs: they have no clock, and release all that is idle
+    if (static_cast<int64_t>(span->limit) >= before) continue;
+    if (span->released) continue;
+    const uint64_t size = bytes_of(span->page_count());
+    // not reached by programs: the system refuses
+    if (!give_back_memory(span->first(), span->page_count())) continue;
+    span->released = true;
+    span->needs_zero = false;
+    bytes += size;
+  }
   return bytes;
 }
 

@@ -156,6 +156,7 @@ class PageHeap {
   bool at_rest(uint32_t mapped) const SD_REQUIRES(mutex_);
   void take_lock_again();
   bool give_back_memory(uint32_t first, uint32_t pages) SD_REQUIRES(mutex_);
+  uint64_t release_list(const SpanLinks& list, int64_t before) SD_REQUIRES(mutex_);
   void walk_free_lists(WalkVisitor& visitor, uint32_t free_spans) const SD_REQUIRES(mutex_);
   uint32_t walk_free_list(WalkVisitor& visitor, uint32_t n) const SD_REQUIRES(mutex_);
   void tell_hidden(WalkVisitor& visitor) const SD_REQUIRES(mutex_);

@@ -53,7 +53,7 @@ class QuiescentPool : public QueueingPool {
     MutexLock lock(queue_mutex_);
     waiting_.clear();
     drain_.clear();
-    grace_.reset();
+    grace_.reset(buffer_reader(params.procs));
     left_.store(0, std::memory_order_relaxed);
     worth_looking_.store(false, std::memory_order_relaxed);
   }
