@@ -258,7 +258,7 @@ class PageHeapRun final : private WalkVisitor {
       bytes = kMinStackBytes;
     }
     asan_unpoison(lo, bytes);
-    if (span.use.state == SpanState::kStack) heap_.arena().note_written(lo, bytes);
+    heap_.arena().note_written(lo, bytes);
     auto* words = reinterpret_cast<uint64_t*>(lo);
     for (size_t i = 0; i < bytes / sizeof(uint64_t); i += 16) words[i] = ~uint64_t{argument};
   }

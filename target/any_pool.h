@@ -165,7 +165,8 @@ class WalkVisitor {
   virtual bool wants_hidden() const { return false; }
   // not reached by programs: who wants it has its own
   virtual void hidden(uint64_t) {}
-  // Who asks about spans alone says so; then a pool may tell no slots, and look for no fault in them.
+  // Who asks about spans alone says so; then a pool may tell no slots, and look for no fault but what keeps it from
+  // telling the spans.
   virtual bool wants_slots() const { return true; }
 
  protected:
@@ -234,8 +235,8 @@ class AnyPool {
   virtual void free_heap(uintptr_t base) = 0;
   // Gives the memory of all Free spans back to the system; the bytes newly given back.
   virtual uint64_t release_idle() = 0;
-  // The owner of a stack writes to [lo, lo + bytes) of it, or may from now on: so that a reset clears no more than
-  // that. A pool that clears all that it issued need not care.
+  // The owner of a stack or a heap span writes to [lo, lo + bytes) of it, or may from now on: so that a reset clears no
+  // more than that. A pool that clears all that it issued need not care.
   virtual void note_written(uintptr_t lo, size_t bytes) = 0;
   virtual Location locate(uintptr_t address) const = 0;
   virtual PoolStats stats() const = 0;

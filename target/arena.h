@@ -55,17 +55,18 @@ class Arena {
   // Are writes noted where they are made? Only where resets have to be fast is that worth it; elsewhere a span's issue
   // notes all of it.
   static constexpr bool kNotesWrites = STACKDRAIN_YIELDS != 0;
-  // What may be written to of a page that is issued: all of it; of a stack's, the pool's links (`small`: in each of its
-  // slots; else where it begins, in its first page), and what note_written() says.
+  // What may be written to of a page that is issued: all of it; where writes are noted, of a stack's, the pool's links
+  // (`small`: in each of its slots; else where it begins, in its first page), and what note_written() says.
   static uint8_t dirty_from_issue([[maybe_unused]] bool first, [[maybe_unused]] bool stack,
                                   [[maybe_unused]] bool small) {
 #if STACKDRAIN_YIELDS
     if (stack && small) return kDirtyLinks;
-    if (stack) return first ? kDirtyLink : uint8_t{0};
-#endif
+    return stack && first ? kDirtyLink : uint8_t{0};
+#else
     return kDirtyAll;
+#endif
   }
-  // Who owns a stack may write to [lo, lo + bytes) from now on.
+  // Who owns a stack, or a heap span, may write to [lo, lo + bytes) from now on.
   void note_written([[maybe_unused]] uintptr_t lo, [[maybe_unused]] size_t bytes) {
 #if STACKDRAIN_YIELDS
     for (uintptr_t unit = lo & ~uintptr_t{kMinStackBytes - 1}; unit < lo + bytes; unit += kMinStackBytes) {

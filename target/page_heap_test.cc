@@ -388,6 +388,7 @@ TEST_F(PageHeapTest, WhatSaysItNeedsNoZeroingIsZero) {
         ++clean;
         ASSERT_TRUE(is_zero(base(span), bytes)) << "step " << step;
       }
+      arena_.note_written(base(span), bytes);
       std::memset(reinterpret_cast<void*>(base(span)), 0x5a, bytes);
       held.push_back(span);
     } else {
@@ -403,6 +404,7 @@ TEST_F(PageHeapTest, WhatSaysItNeedsNoZeroingIsZero) {
 TEST_F(PageHeapTest, ReleasedMemoryIsCountedOnceAndReadsAsZero) {
   Span* const span = heap_.allocate(4, kHeapUse);
   const uintptr_t at = base(span);
+  arena_.note_written(at, 4 * kPageBytes);
   std::memset(reinterpret_cast<void*>(at), 0x5a, 4 * kPageBytes);
   heap_.free(span);
   EXPECT_EQ(heap_.release_idle(), kChunk);
@@ -422,6 +424,7 @@ TEST_F(PageHeapTest, ASpanThatMergesWithReleasedOnesIsNotReleased) {
   Span* const c = heap_.allocate(22, kHeapUse);
   heap_.free(a);
   EXPECT_EQ(heap_.release_idle(), 4 * kPageBytes) << "what is in use is not idle";
+  arena_.note_written(base(b), 6 * kPageBytes);
   std::memset(reinterpret_cast<void*>(base(b)), 0x5a, 6 * kPageBytes);
   heap_.free(b);
   EXPECT_EQ(heap_.accounts().released_bytes, 0u) << "resident as a whole";
@@ -476,6 +479,7 @@ TEST_F(PageHeapTest, FreeMemoryIsPoisonedAndHeapMemoryIsNot) {
 TEST_F(PageHeapTest, AResetGivesTheSameAddressesAndCleanMemory) {
   Span* const span = heap_.allocate(4, kHeapUse);
   const uintptr_t at = base(span);
+  arena_.note_written(at, 4 * kPageBytes);
   std::memset(reinterpret_cast<void*>(at), 0x5a, 4 * kPageBytes);
   heap_.reset(0, kChunk);
   EXPECT_EQ(heap_.mapped_bytes(), 0u);

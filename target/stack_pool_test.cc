@@ -509,6 +509,7 @@ TEST_P(StackPoolTest, MarkingLastsFromBeginToDone) {
 TEST_P(StackPoolTest, HeapSpansAreZeroWhenAsked) {
   const uintptr_t dirty = pool_.allocate_heap(2, false);
   ASSERT_NE(dirty, 0u);
+  pool_.note_written(dirty, 2 * kPageBytes);
   std::memset(reinterpret_cast<void*>(dirty), 0xff, 2 * kPageBytes);
   pool_.free_heap(dirty);
   const uintptr_t again = pool_.allocate_heap(2, true);

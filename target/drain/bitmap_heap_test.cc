@@ -78,7 +78,8 @@ class BitmapHeapTest : public testing::Test {
     }
   }
 
-  void expect_zero_and_write(uint32_t first, uint32_t pages) const {
+  void expect_zero_and_write(uint32_t first, uint32_t pages) {
+    arena_.note_written(arena_.address_of(first), pages * kPageBytes);
     auto* words = reinterpret_cast<uint64_t*>(arena_.address_of(first));
     for (size_t i = 0; i < pages * kPageBytes / sizeof(uint64_t); i += 64) {
       ASSERT_EQ(words[i], 0u) << "A9";
@@ -225,6 +226,7 @@ TEST_F(BitmapHeapTest, AResetClearsWhatWasWrittenTo) {
     asan_unpoison(lo, bytes);
     std::memset(reinterpret_cast<void*>(lo), 0xff, bytes);
   };
+  arena_.note_written(heap_span, 3 * kPageBytes);
   write(heap_span, 3 * kPageBytes);
   for (size_t slot = 0; slot < kPoolSpanBytes; slot += kMinStackBytes) write(small + slot, kLinkBytes);
   write(large, kLinkBytes);

@@ -222,6 +222,7 @@ TEST_P(InArenaTest, WhatTheSystemKeepsIsClearedByHand) {
   const std::unique_ptr<AnyPool> pool = GetParam().make(arena);
   const uintptr_t base = pool->allocate_heap(kPages, false);
   ASSERT_NE(base, 0u);
+  pool->note_written(base, size_t{kPages} * kPageBytes);
   std::memset(reinterpret_cast<void*>(base), 0xaa, size_t{kPages} * kPageBytes);
   // Not by mlock and munlock: under a sanitizer these do nothing.
   ASSERT_EQ(syscall(SYS_mlock, base, kPageBytes), 0) << "one page may be locked by anybody";
@@ -229,6 +230,7 @@ TEST_P(InArenaTest, WhatTheSystemKeepsIsClearedByHand) {
   pool->release_idle();
   EXPECT_LE(pool->stats().released_bytes, pool->stats().idle_bytes);
   ASSERT_EQ(pool->allocate_heap(kPages, false), base);
+  pool->note_written(base, size_t{kPages} * kPageBytes);
   std::memset(reinterpret_cast<void*>(base), 0xaa, size_t{kPages} * kPageBytes);
   pool->reset(go119_preset());
   const uintptr_t again = pool->allocate_heap(kPages, true);
@@ -255,6 +257,7 @@ TEST_P(PolicyTest, GivingMemoryBackLeavesWhatIsInUse) {
     if (i % 6 != 5) continue;
     heap.push_back(pool_->allocate_heap(kHeapPages, false));
     ASSERT_NE(heap.back(), 0u);
+    pool_->note_written(heap.back(), kHeapPages * kPageBytes);
   }
   for (const uintptr_t base : heap) std::ranges::fill(words_of(base, kHeapPages * kPageBytes), base);
   for (const Stack stack : stay) std::ranges::fill(words_of(stack.lo, stack.bytes()), stack.lo);
