@@ -114,12 +114,8 @@ class PageHeap {
     Span* span = arena_.spans() + index;
     return span->covers(page) ? span : nullptr;
   }
-  Location locate(uintptr_t address) const {
-    const Span* span = span_of(address);
-    if (span == nullptr) return {};
-    const SpanState state = span->current();  // first: it was published after the rest (A8)
-    return {state, span->current_generation(), base_of(*span), span->page_count()};
-  }
+  // Of a span that can't go away, what it is. Lock-free.
+  Location locate(uintptr_t address) const;
 
   HeapAccounts accounts() const SD_EXCLUDES(mutex_);
   // What a pool's accounts have of its heap; the rest is 0.

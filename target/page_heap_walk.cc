@@ -1,10 +1,17 @@
-// What the page heap tells of itself: accounts and walks. It reads the heap's own tables only, no stack's memory, so
-// ASan has nothing to see here; in a fuzzer it runs without.
+// What the page heap tells of itself: what an address lies in, accounts and walks. It reads the heap's own tables only,
+// no stack's memory, so ASan has nothing to see here; in a fuzzer it runs without.
 #include <bit>
 
 #include "target/page_heap.h"
 
 namespace stackdrain {
+
+Location PageHeap::locate(uintptr_t address) const {
+  const Span* span = span_of(address);
+  if (span == nullptr) return {};
+  const SpanState state = span->current();  // first: it was published after the rest (A8)
+  return {state, span->current_generation(), base_of(*span), span->page_count()};
+}
 
 HeapAccounts PageHeap::accounts() const {
   MutexLock lock(mutex_);
@@ -48,6 +55,7 @@ void PageHeap::walk_map(const Span& span, WalkVisitor& visitor) const {
 
 void PageHeap::walk(WalkVisitor& visitor) const {
   MutexLock lock(mutex_);
+  const bool slots = visitor.wants_slots();
   uint32_t page = 0;
   uint32_t spans = 0;
   uint32_t free_spans = 0;
@@ -64,9 +72,10 @@ void PageHeap::walk(WalkVisitor& visitor) const {
     ++spans;
     free_spans += span.current() == SpanState::kFree ? 1 : 0;
     visitor.span(view_of(span, arena_.address_of(page)));
-    walk_map(span, visitor);
+    if (slots) walk_map(span, visitor);
     page += span.page_count();
   }
+  if (!slots) return;
   // not reached by programs: only a damaged pool is so
   if (page < arena_.pages() && arena_.dirty()[page] != 0) {
     visitor.fault(WalkFault::kPageMap, arena_.address_of(page));  // written to, and never mapped

@@ -80,9 +80,9 @@ class AfterRestartPool : public QueueingPool {
   PoolStats stats() const SD_EXCLUDES(queue_mutex_) {
     PoolStats stats = ReferencePool::stats();
     MutexLock lock(queue_mutex_);
-    account(stats, queue_);
-    account(stats, drain_);
-    account(stats, late_);
+    queue_.count_into(stats);
+    drain_.count_into(stats);
+    late_.count_into(stats);
     stats.locks_taken += queue_locks_;
     return stats;
   }

@@ -48,9 +48,8 @@
 #include <span>
 #include <utility>
 
-#include "target/cached_pool.h"
 #include "target/defects.h"
-#include "target/drain/bitmap_heap.h"
+#include "target/drain/bitmap_tables.h"
 #include "target/drain/bits.h"
 #include "target/drain/policy_list.h"
 #include "target/yield.h"
@@ -58,13 +57,9 @@
 namespace stackdrain {
 namespace {
 
-// Words of a drain step that says no budget: 32 MiB of arena, 1,024 spans; some microseconds of a lock.
-constexpr size_t kWordsAStep = 256;
 constexpr size_t kUnitsPerPageWord = kWordBits * kUnitsPerPage;
 constexpr size_t kWordsPerPageWord = kUnitsPerPageWord / kWordBits;
 constexpr size_t kPagesPerWord = kWordBits / kUnitsPerPage;
-constexpr size_t kSizes = 20;  // of large stacks: [n]: 2^n pages
-constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kSeqCst = std::memory_order_seq_cst;
 
 // The lowest bit of each lane of 16 that is not zero.
@@ -102,41 +97,9 @@ constexpr uint64_t lowest(uint64_t bits, size_t count) {
   return bits ^ rest;
 }
 
-// The slots of a span of an order, as bits from its first unit.
-constexpr uint64_t span_slots(int order) {
-  constexpr uint64_t kSlots[kMaxOrders] = {0xffff, 0x5555, 0x1111, 0x0101};
-  return kSlots[order];
-}
-
-// Pages that leave together.
-class Leaving {
+class BitmapPool : public BitmapTables {
  public:
-  // For so many words more; each touches one word of pages.
-  bool has_room(size_t words) const { return masks_.size() - count_ >= words; }
-  void add(PageMask pages) {
-    if (count_ == 0 || masks_[count_ - 1].word != pages.word) masks_[count_++] = {pages.word, 0};
-    masks_[count_ - 1].pages |= pages.pages;
-  }
-  // A word of pages that was not added to before.
-  // not reached by programs: they have no stacks for so many spans
-  void add_whole(size_t word) { masks_[count_++] = {word, kAll}; }
-  std::span<const PageMask> masks() const { return {masks_.data(), count_}; }
-  void clear() { count_ = 0; }
-
- private:
-  std::array<PageMask, kWordsAStep> masks_;
-  size_t count_ = 0;
-};
-
-class BitmapPool : public CachedPool {
- public:
-  explicit BitmapPool(Arena& arena)
-      : heap_(arena),
-        units_(size_t{arena.pages()} * kUnitsPerPage),
-        small_{Small(units_), Small(units_), Small(units_), Small(units_)},
-        large_(make_large(arena.pages(), std::make_index_sequence<kSizes>())) {
-    BitmapPool::reset(PoolParams{});
-  }
+  explicit BitmapPool(Arena& arena) : BitmapTables(arena) { BitmapPool::reset(PoolParams{}); }
 
   void reset(const PoolParams& params) {
     const size_t used = mapped_units();
@@ -161,7 +124,7 @@ class BitmapPool : public CachedPool {
   }
 
   void begin_cycle(CycleKind kind) {
-    CachedPool::begin_cycle(kind);
+    BitmapTables::begin_cycle(kind);
     alone_ = kind.markers == 1 && !kind.concurrent;
   }
 
@@ -202,8 +165,6 @@ class BitmapPool : public CachedPool {
     return done;
   }
 
-  bool drain_pending() const { return pass_.load(std::memory_order_acquire); }
-
   uintptr_t allocate_heap(uint32_t pages, bool zeroed) {
     const uint32_t first = allocate_span(pages, {SpanState::kInUse, kNoOrder, 0});
     if (first == kNoPage) return 0;
@@ -223,28 +184,6 @@ class BitmapPool : public CachedPool {
 
   uint64_t release_idle() { return heap_.release_idle(); }
   void note_written(uintptr_t lo, size_t bytes) { heap_.arena().note_written(lo, bytes); }
-  Location locate(uintptr_t address) const { return heap_.locate(address); }
-  uintptr_t arena_base() const { return heap_.arena().base(); }
-  size_t arena_mapped() const { return heap_.mapped_bytes(); }
-
-  PoolStats stats() const {
-    PoolStats stats = heap_.stats();
-    count_into(stats);
-    count_pending(stats);
-    return stats;
-  }
-
-  void walk(WalkVisitor& visitor) const {
-    SpanFacts facts(*this);
-    heap_.walk(visitor, facts);
-    if (!visitor.wants_slots()) return;
-    for (int order = 0; order < params().orders; ++order) walk_order(order, facts.slots_of(order), visitor);
-    for (size_t size = 0; size < kSizes; ++size) {
-      if ((large_seen_.load(kRelaxed) >> size & 1) != 0) walk_large(size, visitor);
-    }
-    walk_caches(visitor);
-    if (visitor.wants_hidden()) tell_hidden(visitor);
-  }
 
  protected:
   uintptr_t pool_take(int order) override {
@@ -288,71 +227,9 @@ class BitmapPool : public CachedPool {
     if (planted(Defect::kFreeBeforeMetadata)) heap_.clear_metadata(page_of(stack.lo));
   }
 
-  bool in_span(uintptr_t address) const override { return locate(address).base != 0; }
-
   bool spare(int) override { return spare(kPoolSpanPages, true); }
 
  private:
-  // An order's tables.
-  struct Small {
-    explicit Small(size_t units)
-        : slots(units), free(units), pending(units), offers(units / kWordBits + 1), dirty(units / kWordBits + 1) {}
-    void reset(size_t units) const {
-      for (const Bits* bits : {&slots, &free, &pending}) bits->reset(units);
-      offers.reset(units / kWordBits);
-      dirty.reset(units / kWordBits);
-      hint.store(0, kRelaxed);
-    }
-    uint64_t available(size_t word) const { return free.load(word) | pending.load(word); }
-
-    Bits slots;
-    Bits free;
-    Bits pending;
-    Bits offers;
-    SummedBits dirty;
-    // Where the next search begins. Only a hint: a search that finds nothing there begins again at 0.
-    mutable Atomic<size_t> hint{0};
-  };
-
-  // Large stacks of a size that wait for the end of a mark: their first pages, and a bit a word that has such.
-  struct Large {
-    explicit Large(size_t pages) : pending(pages), offers(pages / kWordBits + 1) {}
-    void reset(size_t pages) const {
-      pending.reset(pages);
-      offers.reset(pages / kWordBits);
-    }
-    Bits pending;
-    Bits offers;
-  };
-
-  // Tells a walk what the bits say of a span of stacks, of which its heap knows no slots.
-  class SpanFacts final : public StackSpanFacts {
-   public:
-    explicit SpanFacts(const BitmapPool& pool) : pool_(pool) {}
-    void fill(SpanView& view) override {
-      pool_.walk_span(view);
-      if (view.order < kMaxOrders)
-        walked_slots_[view.order] += static_cast<size_t>(std::popcount(span_slots(view.order)));
-    }
-    // Of all spans of an order.
-    size_t slots_of(int order) const { return walked_slots_[static_cast<size_t>(order)]; }
-
-   private:
-    const BitmapPool& pool_;
-    std::array<size_t, kMaxOrders> walked_slots_{};
-  };
-
-  size_t mapped_pages() const { return heap_.mapped(); }
-  size_t mapped_units() const { return mapped_pages() * kUnitsPerPage; }
-  size_t words() const { return mapped_units() / kWordBits + 1; }
-  size_t unit_of(uintptr_t lo) const { return (lo - arena_base()) / kMinStackBytes; }
-  uint32_t page_of(uintptr_t lo) const { return static_cast<uint32_t>((lo - arena_base()) >> kPageShift); }
-  uintptr_t address_of_page(size_t page) const { return arena_base() + (page << kPageShift); }
-  // Of the slot that the lowest bit of a word stands for.
-  uintptr_t address_in(size_t word, uint64_t bits) const {
-    return arena_base() + (word * kWordBits + static_cast<size_t>(std::countr_zero(bits))) * kMinStackBytes;
-  }
-
   // ---- giving ----
 
   // A pending bit. The plain form is for who is alone (see above).
@@ -555,15 +432,6 @@ class BitmapPool : public CachedPool {
     may_keep_ = {};
     step(~size_t{0});
   }
-
-  // All that leads a pass to a dirty word.
-  bool knows_dirty(int order, size_t word) const {
-    const SummedBits& dirty = small_[static_cast<size_t>(order)].dirty;
-    // not reached by programs: only a damaged pool is so
-    return is_dirty(order) && dirty.summed(word / kWordBits) && dirty.test(word);
-  }
-  // May it have a dirty word?
-  bool is_dirty(int order) const { return (orders_dirty_.load(kRelaxed) >> order & 1) != 0; }
 
   size_t step(size_t words_left) SD_EXCLUDES(drain_mutex_) {
     MutexLock drainers(drain_mutex_);
@@ -803,141 +671,6 @@ class BitmapPool : public CachedPool {
     }
     return stacks;
   }
-
-  // ---- asking ----
-
-  // What is pending was given back by its caller, and is held.
-  static void add_pending(PoolStats& stats, uint64_t bits, size_t bytes_each) {
-    const auto stacks = static_cast<uint64_t>(std::popcount(bits));
-    stats.frees += stacks;
-    stats.live_stacks -= stacks;
-    stats.held_bytes += stacks * bytes_each;
-  }
-
-  void count_pending(PoolStats& stats) const {
-    const size_t end = words();
-    for (uint32_t orders = orders_dirty_.load(kRelaxed); orders != 0; orders &= orders - 1) {
-      const int order = std::countr_zero(orders);
-      const Small& small = small_[static_cast<size_t>(order)];
-      for (size_t word = small.dirty.next(0, end); word < end; word = small.dirty.next(word + 1, end)) {
-        add_pending(stats, small.pending.load(word), order_bytes(order));
-      }
-    }
-    for (uint32_t sizes = large_waiting_.load(kRelaxed); sizes != 0; sizes &= sizes - 1) {
-      const auto size = static_cast<size_t>(std::countr_zero(sizes));
-      const size_t page_words = mapped_pages() / kWordBits + 1;
-      const Bits& offers = large_[size].offers;
-      for (size_t word = offers.next(0, page_words); word < page_words; word = offers.next(word + 1, page_words)) {
-        add_pending(stats, large_[size].pending.load(word), kPageBytes << size);
-      }
-    }
-    stats.live_bytes -= stats.held_bytes;
-  }
-
-  void walk_span(SpanView& view) const {
-    if (view.order < kMaxOrders) {
-      const size_t unit = unit_of(view.base);
-      const uint64_t available = small_[view.order].available(unit / kWordBits);
-      const int free = std::popcount(available >> (unit % kWordBits) & 0xffff);
-      view.out = static_cast<uint16_t>(view.capacity - free);
-      view.has_free_list = free != 0;
-      view.list = free != 0 ? SpanList::kOrder : SpanList::kNone;
-    } else {
-      const bool waits = large_[static_cast<size_t>(std::countr_zero(view.pages))].pending.test(page_of(view.base));
-      view.out = waits ? 0 : 1;
-      view.list = waits ? SpanList::kLargeReserve : SpanList::kNone;
-    }
-  }
-
-  // `slots`: as many as its spans have.
-  void walk_order(int order, size_t slots, WalkVisitor& visitor) const {
-    const Small& small = small_[static_cast<size_t>(order)];
-    size_t seen = 0;
-    for (size_t word = 0; word <= mapped_units() / kWordBits; ++word) {
-      const uint64_t slots_here = small.slots.load(word);
-      const uint64_t pending = small.pending.load(word);
-      uint64_t available = small.free.load(word) | pending;
-      if ((slots_here | available) == 0) continue;  // as are most of a small arena, order by order
-      seen += static_cast<size_t>(std::popcount(slots_here));
-      // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
-      if (pending != 0 && !knows_dirty(order, word) && !threads_are_watched()) {
-        visitor.fault(WalkFault::kDeferred, address_in(word, pending));
-      }
-      // not reached by programs: only a damaged pool is so
-      if ((available & ~slots_here) != 0) {
-        visitor.fault(WalkFault::kFreeList, address_in(word, available & ~slots_here));
-        return;
-      }
-      // not reached by programs: only a damaged pool is so
-      if (available != 0 && !small.offers.test(word))
-        visitor.fault(WalkFault::kListMember, address_in(word, available));
-      for (; available != 0; available &= available - 1) {
-        visitor.slot({address_in(word, available), order_bytes(order), SlotPlace::kPoolFree, kNoProc});
-      }
-    }
-    // not reached by programs: only a damaged pool is so, or one whose stores a schedule shows late
-    if (seen != slots && !threads_are_watched() && !planted(Defect::kStaleSpanLimit))
-      visitor.fault(WalkFault::kFreeList, arena_base());
-  }
-
-  void walk_large(size_t size, WalkVisitor& visitor) const {
-    const size_t end = mapped_pages();
-    for (size_t page = large_[size].pending.next(0, end); page < end; page = large_[size].pending.next(page + 1, end)) {
-      const Location at = locate(address_of_page(page));
-      // not reached by programs: only a damaged pool is so
-      if (at.state != SpanState::kStack || at.base != address_of_page(page) || at.pages != 1u << size ||
-          !large_[size].offers.test(page / kWordBits)) {
-        visitor.fault(WalkFault::kListMember, address_of_page(page));
-        return;
-      }
-      visitor.slot({address_of_page(page), kPageBytes << size, SlotPlace::kPoolFree, kNoProc});
-    }
-  }
-
-  // What decides which slot comes next and which spans are looked at, and a walk does not show.
-  void tell_hidden(WalkVisitor& visitor) const SD_NO_ANALYSIS {
-    for (const Small& small : small_) {
-      for (size_t word = 0; word < words(); ++word) visitor.hidden(small.pending.load(word));
-      for (size_t word = 0; word <= words() / kWordBits; ++word) visitor.hidden(small.offers.load(word));
-      for (size_t word = 0; word <= words() / kWordBits; ++word) visitor.hidden(small.dirty.load(word));
-      visitor.hidden(small.hint.load(kRelaxed));
-    }
-    visitor.hidden(orders_dirty_.load(kRelaxed));
-    visitor.hidden(large_waiting_.load(kRelaxed));
-    for (const uint32_t spans : demand_) visitor.hidden(spans);
-    // not reached by programs: explore alone asks in the middle of a run
-    if (!drain_pending()) return;
-    // not reached by programs: explore alone asks in the middle of a run
-    for (const uint32_t spans : may_keep_) visitor.hidden(spans);
-    // not reached by programs: explore alone asks in the middle of a run
-    visitor.hidden(static_cast<uint64_t>(turn_) << 48 | cursor_ << 24 | large_cursor_);
-  }
-
-  template <size_t... size>
-  static std::array<Large, kSizes> make_large(size_t pages, std::index_sequence<size...>) {
-    return {((void)size, Large(pages))...};
-  }
-
-  BitmapHeap heap_;
-  size_t units_;
-  std::array<Small, kMaxOrders> small_;
-  std::array<Large, kSizes> large_;  // [n]: of 2^n pages
-  Atomic<uint32_t> large_seen_{0};   // bit n: large_[n] was written since the last reset
-  Atomic<uint32_t> orders_seen_{0};  // bit n: so was small_[n]
-  mutable Mutex large_mutex_;
-  // What end_mark writes to, in the line that the last retire before it has read.
-  alignas(64) bool alone_ = false;                       // one marker, no mutators; written with the world stopped
-  Atomic<bool> pass_{false};                             // a cycle ended and what it left is not all looked at
-  Atomic<uint32_t> orders_dirty_{0};                     // bit n: small_[n] may have dirty words
-  Atomic<uint32_t> large_waiting_{0};                    // bit n: large_[n] may have some
-  int turn_ SD_GUARDED_BY(drain_mutex_) = 0;             // the order whose turn it is in the pass
-  size_t cursor_ SD_GUARDED_BY(drain_mutex_) = 0;        // a word of it
-  size_t large_cursor_ SD_GUARDED_BY(large_mutex_) = 0;  // a word of the size whose turn it is
-  // Spans put to use since the last cycle ended; each under its order's lock.
-  std::array<uint32_t, kMaxOrders> demand_{};
-  std::array<uint32_t, kMaxOrders> may_keep_ SD_GUARDED_BY(drain_mutex_) = {};  // empty spans that may still be kept
-  Mutex drain_mutex_;
-  Leaving leaving_ SD_GUARDED_BY(drain_mutex_);
 };
 static_assert(StackPool<BitmapPool>);
 

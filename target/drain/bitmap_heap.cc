@@ -317,18 +317,4 @@ uint64_t BitmapHeap::release_idle() {
   return bytes_of(pages);
 }
 
-// ---- asking ----
-
-Location BitmapHeap::locate(uintptr_t address) const {
-  if (!arena_.contains(address)) return {};
-  const uint32_t page = arena_.page_of(address);
-  const auto found = spans_.find(page);
-  if (found.state == SpanState::kFree) {
-    return {page < mapped() ? SpanState::kFree : SpanState::kUnmapped, 0, 0, 0};
-  }
-  if (found.first == kNoBit) return {};  // not reached by programs: it was freed while we looked
-  const SpanMeta meta = spans_.meta_of(found.first);
-  return {found.state, meta.generation, arena_.address_of(static_cast<uint32_t>(found.first)), meta.pages};
-}
-
 }  // namespace stackdrain

@@ -1,5 +1,5 @@
-// What the heap of bits tells of itself: accounts and walks. It reads the heap's own tables only, no stack's memory, so
-// ASan has nothing to see here; in a fuzzer it runs without.
+// What the heap of bits tells of itself: what an address lies in, accounts and walks. It reads the heap's own tables
+// only, no stack's memory, so ASan has nothing to see here; in a fuzzer it runs without.
 #include <algorithm>
 #include <bit>
 
@@ -12,6 +12,18 @@ namespace {
 constexpr uint32_t kFirstPages = 128;  // of an arena, where each reset has something to clear
 
 }  // namespace
+
+Location BitmapHeap::locate(uintptr_t address) const {
+  if (!arena_.contains(address)) return {};
+  const uint32_t page = arena_.page_of(address);
+  const auto found = spans_.find(page);
+  if (found.state == SpanState::kFree) {
+    return {page < mapped() ? SpanState::kFree : SpanState::kUnmapped, 0, 0, 0};
+  }
+  if (found.first == kNoBit) return {};  // not reached by programs: it was freed while we looked
+  const SpanMeta meta = spans_.meta_of(found.first);
+  return {found.state, meta.generation, arena_.address_of(static_cast<uint32_t>(found.first)), meta.pages};
+}
 
 PoolStats BitmapHeap::stats() const {
   MutexLock lock(mutex_);
@@ -29,6 +41,7 @@ void BitmapHeap::walk(WalkVisitor& visitor, StackSpanFacts& pool) const {
     }
     page = end;
   }
+  if (!visitor.wants_slots()) return;
   walk_summaries(visitor);
   if (!threads_are_watched()) walk_unmapped(visitor);
   // not reached by programs: explore alone asks in the middle of a run

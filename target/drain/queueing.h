@@ -58,13 +58,6 @@ class QueueingPool : public DeferringPool {
     return queue_;
   }
 
-  // Adds the queues' share to the accounts.
-  void account(PoolStats& stats, const StackQueue& queue) const {
-    stats.held_stacks += queue.count();
-    stats.held_bytes += queue.bytes();
-    stats.frees -= queue.count();
-  }
-
   // What a retire writes to; what an end_mark writes to besides lies behind it (after-restart), in the same two lines:
   // the pause waits for none that the last retire has not brought.
   alignas(64) mutable Mutex queue_mutex_;

@@ -124,7 +124,7 @@ class QuiescentPool : public QueueingPool {
   PoolStats stats() const SD_EXCLUDES(queue_mutex_) {
     PoolStats stats = ReferencePool::stats();
     MutexLock lock(queue_mutex_);
-    for (const StackQueue* queue : {&queue_, &waiting_, &drain_}) account(stats, *queue);
+    for (const StackQueue* queue : {&queue_, &waiting_, &drain_}) queue->count_into(stats);
     stats.locks_taken += queue_locks_;
     return stats;
   }

@@ -42,7 +42,7 @@ class SerialPool : public QueueingPool {
   PoolStats stats() const SD_EXCLUDES(queue_mutex_) {
     PoolStats stats = ReferencePool::stats();
     MutexLock lock(queue_mutex_);
-    account(stats, queue_);
+    queue_.count_into(stats);
     stats.locks_taken += queue_locks_;
     return stats;
   }

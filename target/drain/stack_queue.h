@@ -93,19 +93,10 @@ class StackQueue {
     other.clear();
   }
 
+  // Adds what is queued to a pool's accounts: given back by its owner, and held.
+  void count_into(PoolStats& stats) const;
   // Tells the visitor every queued stack; stops at the first link that leaves the heap or closes a cycle.
-  void walk(WalkVisitor& visitor, const PageHeap& heap) const {
-    size_t count = 0;
-    size_t bytes = 0;
-    for (uintptr_t lo = head_; lo != 0; lo = link_of(lo)) {
-      // not reached by programs: only a damaged pool is so
-      if (++count > count_ || heap.span_of(lo) == nullptr) break;
-      bytes += queued_bytes_of(lo);
-      visitor.slot({lo, queued_bytes_of(lo), SlotPlace::kDeferred, kNoProc});
-    }
-    // not reached by programs: only a damaged pool is so
-    if (count != count_ || bytes != bytes_) visitor.fault(WalkFault::kDeferred, head_);
-  }
+  void walk(WalkVisitor& visitor, const PageHeap& heap) const;
 
  private:
   uintptr_t head_ = 0;
