@@ -89,6 +89,23 @@ class SpanCount final : public WalkVisitor {
   std::array<size_t, kMaxOrders> newer_{};
 };
 
+// Lists the spans of stacks.
+class StackSpans final : public WalkVisitor {
+ public:
+  StackSpans(std::span<Location> spans, size_t& count) : spans_(spans), count_(count) {}
+  void span(const SpanView& view) override {
+    if (view.state != SpanState::kStack || count_ == spans_.size()) return;
+    spans_[count_++] = {view.state, view.generation, view.base, view.pages};
+  }
+  void slot(const SlotView&) override {}
+  void fault(WalkFault, uintptr_t) override {}
+  bool wants_slots() const override { return false; }
+
+ private:
+  std::span<Location> spans_;
+  size_t& count_;
+};
+
 // Looks for anything that a pool remembers and a walk does not show.
 class Memory final : public WalkVisitor {
  public:
@@ -678,7 +695,8 @@ bool Checker::check_begun(CycleKind kind, uint32_t cycle, uint64_t cached_before
                   cycle, kind.markers, kPhaseNames[static_cast<size_t>(collector.phase())].data(), collector.cycle(),
                   runs.markers, collector.next_job());
   }
-  const uint64_t cached = watched_.pool->stats().cached_bytes;
+  stats_ = watched_.pool->stats();
+  const uint64_t cached = stats_.cached_bytes;
   if (cached == (kind.concurrent ? 0 : cached_before)) return true;
   return report(Invariant::kB5,
                 "the caches held %" PRIu64 " bytes, and %" PRIu64
@@ -871,7 +889,8 @@ bool Checker::settle_drained(Model& model, size_t freed) {
 
 bool Checker::check_nothing_held() {
   if (failed_) return false;
-  const PoolStats stats = watched_.pool->stats();
+  stats_ = watched_.pool->stats();
+  const PoolStats& stats = stats_;
   if (stats.held_stacks == 0 && stats.held_bytes == 0 && watched_.model->deferred.count == 0) return true;
   return report(Invariant::kC3,
                 "nothing is pending, but %" PRIu64 " stacks and %" PRIu64 " bytes are held back (%zu by the program)",
@@ -940,7 +959,7 @@ bool Checker::check_empty_spans() {
 }
 
 bool Checker::check_quiescent(bool nothing_left) {
-  if (!check_nothing_held() || !check_walk() || !check_peak() || !check_empty_spans()) return false;
+  if (!check_nothing_held() || !check_walk_after_step() || !check_peak() || !check_empty_spans()) return false;
   const PoolStats& stats = stats_;
   if (!nothing_left) return true;
   const bool one_span = span_count_ == 0 || (span_count_ == 1 && spans_[0].state == SpanState::kFree);
@@ -956,8 +975,9 @@ bool Checker::check_quiescent(bool nothing_left) {
 
 bool Checker::check_not_over(size_t freed) {
   if (failed_) return false;
-  const size_t queued = static_cast<size_t>(watched_.pool->stats().held_stacks) + freed;
   const size_t unsettled = watched_.model->deferred.count;
+  if (freed >= unsettled) return true;
+  const size_t queued = static_cast<size_t>(watched_.pool->stats().held_stacks) + freed;
   if (queued >= unsettled || watched_.pool->drain_pending()) return true;
   return report(Invariant::kF7, "the drain counts as over while %zu stacks are in the hands of a drainer",
                 unsettled - queued);
@@ -965,13 +985,15 @@ bool Checker::check_not_over(size_t freed) {
 
 bool Checker::check_published() {
   if (failed_) return false;
-  const uintptr_t base = watched_.pool->arena_base();
-  for (uintptr_t page = base; page < base + watched_.pool->arena_mapped(); page += kPageBytes) {
+  const uintptr_t end = arena_base_ + watched_.pool->arena_mapped();
+  for (uintptr_t page = arena_base_; page < end;) {
     const Location at = watched_.pool->locate(page);
     const bool issued = at.state == SpanState::kStack || at.state == SpanState::kInUse;
-    if (!issued || at.generation != 0) continue;
-    return report(Invariant::kA8, "the page at +0x%" PRIxPTR " reads as %s, but its span has no generation yet",
-                  offset(page), name_of(at.state));
+    if (issued && at.generation == 0) {
+      return report(Invariant::kA8, "the page at +0x%" PRIxPTR " reads as %s, but its span has no generation yet",
+                    offset(page), name_of(at.state));
+    }
+    page += std::max(kPageBytes, size_t{at.pages} << kPageShift);  // walks say whether its other pages are its
   }
   return true;
 }
@@ -1099,17 +1121,12 @@ bool Checker::check_next_of_drain(uintptr_t next, size_t left) {
                 left, next == 0 ? 0 : offset(next));
 }
 
-void Checker::note_mark_began() {
-  const PoolStats stats = watched_.pool->stats();
-  releases_at_begin_ = stats.spans_released;
+void Checker::note_mark_began(uint64_t spans_released) {
+  releases_at_begin_ = spans_released;
   snapshot_count_ = 0;
   if (!watched_.claims.strong_a2) return;
-  const uintptr_t end = arena_base_ + watched_.pool->arena_mapped();
-  for (uintptr_t page = arena_base_; page < end;) {
-    const Location at = watched_.pool->locate(page);
-    if (at.state == SpanState::kStack) snapshot_[snapshot_count_++] = at;
-    page += std::max(kPageBytes, size_t{at.pages} << kPageShift);  // the next walk says whether they tile
-  }
+  StackSpans spans(snapshot_, snapshot_count_);
+  watched_.pool->walk(spans);
 }
 
 bool Checker::check_mark_ended() {

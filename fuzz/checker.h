@@ -69,8 +69,9 @@ class Checker final : private WalkVisitor {
   // F7, by a drainer that has taken its share, `freed` stacks of the unsettled having been freed: the drain is not over
   // while stacks are in somebody's hands.
   bool check_not_over(size_t freed);
-  // Call between Collector::begin and the first root job, and after the last before end_mark: A2 strong.
-  void note_mark_began();
+  // Call between Collector::begin and the first root job, with the spans that were given back by then, and after the
+  // last before end_mark: A2 strong.
+  void note_mark_began(uint64_t spans_released);
   bool check_mark_ended();
   // A run begins with nothing, whatever was before it (E6).
   bool check_fresh(const PoolParams& params);
@@ -82,6 +83,8 @@ class Checker final : private WalkVisitor {
   // Cycle number `cycle` has begun as it was said (F3), and the caches, which held `cached_before`, are flushed or not
   // (B5).
   bool check_begun(CycleKind kind, uint32_t cycle, uint64_t cached_before);
+  // The accounts, when they were last checked.
+  const PoolStats& stats() const { return stats_; }
   // The caches are flushed and stay empty until the restart (B5).
   void note_flushed(bool flushed) { flushed_ = flushed; }
   bool flushed() const { return flushed_; }

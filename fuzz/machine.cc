@@ -509,8 +509,8 @@ void Machine::expect_allocated(Stack stack, Proc proc) {
   ++model_.live_stacks;
   ++model_.allocations;
   model_.live_bytes += stack.bytes();
-  const bool may_reuse = reserves() && model_.large(stack, pool_->locate(stack.lo));
-  const bool reused = may_reuse && model_.reserve_of(stack) != 0;
+  const bool reused = reserves() && stack.bytes() >= kPageBytes && model_.reserve_of(stack) != 0 &&
+                      model_.large(stack, pool_->locate(stack.lo));
   if (reused) --model_.reserve_of(stack);
   model_.demand.allocated(proc, stack.bytes(), reused);
 }
@@ -554,11 +554,10 @@ const char* Machine::do_spawn(Operation operation) {
   const size_t bytes = stack_bytes_of(operation.arg(1));
   if (!nested_) host_ = {proc_, -1, static_cast<int>(g)};
   ModelGoroutine& owner = expected(g);
-  const ModelRetired kept = retired_of(g);
   const bool gives_back = owner.stack && owner.stack.bytes() != bytes;
   const bool reuses = owner.stack && !gives_back;
   if (gives_back) {
-    expect_given_back(kept, RetireWhy::kDead, proc_, true);
+    expect_given_back(retired_of(g), RetireWhy::kDead, proc_, true);
     owner.stack = {};
   }
   owner.in_move = true;
@@ -596,13 +595,12 @@ const char* Machine::do_spawn(Operation operation) {
 
 void Machine::expect_exit(uint32_t g, Proc proc) {
   ModelGoroutine& owner = expected(g);
-  const ModelRetired old = retired_of(g);
   owner.status = GoStatus::kDead;
   owner.frames = 0;
   owner.used = 0;
   owner.roots = {};
-  if (old.stack.bytes() == kStartStack) return;
-  expect_given_back(old, RetireWhy::kDead, proc, true);
+  if (owner.stack.bytes() == kStartStack) return;
+  expect_given_back(retired_of(g), RetireWhy::kDead, proc, true);
   owner.stack = {};
 }
 
@@ -975,7 +973,7 @@ void Machine::begin_cycle(CycleKind kind) {
   if (kind.concurrent) expect_flushed();
   for (int marker = 0; marker < kMachineMarkers; ++marker) note_reader(marker);
   for (Proc proc = 0; proc < params_.procs; ++proc) note_buffer(proc);
-  checker_.note_mark_began();
+  checker_.note_mark_began(checker_.stats().spans_released);
 }
 
 const char* Machine::do_gc_begin(Operation operation) {
@@ -1122,10 +1120,10 @@ const char* Machine::do_resolve(Operation operation) {
   return nullptr;
 }
 
-// The pause's part of the drain, held to the work that the policy says it may be.
+// The pause's part of the drain, held to the work that the policy says it may be. The accounts were just checked.
 bool Machine::end_mark_in_bounds() {
   const uint64_t stacks = model_.deferred.count;
-  const uint64_t pages = pool_->stats().stack_bytes >> kPageShift;
+  const uint64_t pages = checker_.stats().stack_bytes >> kPageShift;
   const uint64_t before = work_so_far();
   call(Op::kGcEnd, "collector.end_mark();");
   host_.pauses = true;
@@ -1206,7 +1204,8 @@ bool Machine::end_cycle(bool goes_on) {
       if (run_fixed_job(marker).flushed) checker_.note_flushed(true);
     }
     settle_graces();
-    checker_.check_step(false);
+    // What the fixed jobs before the last do is judge roots, and what is out of its grace is settled.
+    if (job + 1 >= kFixedJobs) checker_.check_step(false);
   }
   for (int marker = 0; marker < markers; ++marker) resolve(marker);
   if (!checker_.check_step(false) || !checker_.check_mark_ended()) return false;
@@ -1252,7 +1251,7 @@ const char* Machine::do_drain(size_t budget) {
     call(Op::kDrain, "pool.drain_step(%zu);", budget);
     locks_.forget_holds();
     freed_inside_ += pool_->drain_step(budget);
-    check_hold(budget);
+    check_hold(budget, pool_->stats());
     return nullptr;
   }
   const size_t left = model_.deferred.count;
@@ -1323,7 +1322,8 @@ size_t Machine::step_drain(size_t budget) {
   call(Op::kDrain, "pool.drain_step(%zu);", budget);
   const size_t freed = pool_->drain_step(budget) + freed_inside_;
   host_.drains = false;
-  check_hold(budget);
+  const PoolStats after = pool_->stats();
+  check_hold(budget, after);
   const PolicyClaims& claims = policy_->claims;  // a step of the policy by address counts what it looked at
   const bool counts_work = kCountsWork && claims.tells_places && !checker_.overlap();
   if (counts_work && !claims.by_address && freed > work_so_far() - before) {
@@ -1333,7 +1333,7 @@ size_t Machine::step_drain(size_t budget) {
   if (counts_work && claims.by_address && freed != 0 && work_so_far() == before) {
     checker_.report(Invariant::kF4, "a drain step freed %zu and says it looked at nothing", freed);
   }
-  const uint64_t left = pool_->stats().spans_released - released - released_inside_;
+  const uint64_t left = after.spans_released - released - released_inside_;
   if (!claims.defers_shrunk) check_released(left, freed - freed_inside_);
   checker_.check_demand_kept(left, released_inside_ != 0);
   return freed;
@@ -1346,8 +1346,8 @@ void Machine::check_released(uint64_t released, size_t said) {
 }
 
 // A mutator waits at most for what a drainer does under one hold of a lock: as much as the policy says.
-void Machine::check_hold(size_t budget) {
-  const uint64_t pages = pool_->stats().peak_stack_bytes >> kPageShift;
+void Machine::check_hold(size_t budget, const PoolStats& stats) {
+  const uint64_t pages = stats.peak_stack_bytes >> kPageShift;
   const uint64_t bound = checker_.hold_bound(budget, model_.deferred.count, pages);
   if (locks_.longest_hold() <= bound) return;
   checker_.report(Invariant::kF4,

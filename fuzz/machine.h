@@ -262,7 +262,7 @@ class Machine final : private YieldHook {
   bool end_cycle(bool goes_on);
   bool end_mark_in_bounds();
   size_t step_drain(size_t budget);
-  void check_hold(size_t budget);
+  void check_hold(size_t budget, const PoolStats& stats);
   void check_released(uint64_t released, size_t said);
   bool drain_all();
   bool kill_all();

@@ -1371,7 +1371,7 @@ void Scheduler::begin_cycle(CycleKind kind) {
   for (int marker = 0; marker < kMachineMarkers; ++marker) note_reader(marker);
   note_buffers();
   quiet_ = true;
-  checker_.note_mark_began();
+  checker_.note_mark_began(pool_->stats().spans_released);
   check(checker_.check_step(false));
   quiet_ = false;
 }
