@@ -286,6 +286,22 @@ TEST_F(CheckerTest, A1ASpanThatLeftWhileAMarkRuns) {
   EXPECT_EQ((checker_.check_step(false), reported()), "A1");
 }
 
+TEST_F(CheckerTest, A2ASpanThatIsAnotherAtTheMarksEnd) {
+  uintptr_t another = 0;
+  make({.locate =
+            [&another](uintptr_t address, Location at) {
+              if (address == another) ++at.generation;
+              return at;
+            }},
+       "span-in-pause");
+  collector_->begin({1, false});
+  checker_.note_mark_began(pool_->stats().spans_released);
+  EXPECT_TRUE(checker_.check_mark_ended());
+  another = pool_->locate(goroutines_[1].stack().lo).base;
+  EXPECT_FALSE(checker_.check_mark_ended());
+  EXPECT_EQ(reported(), "A2");
+}
+
 TEST_F(CheckerTest, A6AStackThatIsRefusedWhileThereIsRoom) {
   make({});
   EXPECT_TRUE(checker_.check_refused(2048, kLargeOrder, false)) << "no arena has so many pages";

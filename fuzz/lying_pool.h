@@ -16,6 +16,7 @@ struct Lies {
   std::function<SlotView(SlotView)> slot = nullptr;
   std::function<PoolStats(PoolStats)> stats = nullptr;
   std::function<size_t(size_t)> mapped = nullptr;
+  std::function<Location(uintptr_t, Location)> locate = nullptr;
   bool keeps_stacks = false;  // frees nothing
   bool remembers = false;     // something that a walk does not show
 };
@@ -50,7 +51,10 @@ class LyingPool final : public AnyPool {
   void free_heap(uintptr_t base) override { honest_->free_heap(base); }
   uint64_t release_idle() override { return honest_->release_idle(); }
   void note_written(uintptr_t lo, size_t bytes) override { honest_->note_written(lo, bytes); }
-  Location locate(uintptr_t address) const override { return honest_->locate(address); }
+  Location locate(uintptr_t address) const override {
+    const Location at = honest_->locate(address);
+    return lies_.locate ? lies_.locate(address, at) : at;
+  }
   PoolStats stats() const override { return lies_.stats ? lies_.stats(honest_->stats()) : honest_->stats(); }
   void walk(WalkVisitor& visitor) const override {
     LyingVisitor lying(lies_, visitor);

@@ -42,10 +42,8 @@
 // then the page heap's. Only pending, offers and dirty are written without the order's lock, so these are changed
 // atomically. Invariants: A1, A2 (strong), A4, B1, C4.
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bit>
-#include <span>
 #include <utility>
 
 #include "target/defects.h"
